@@ -1,0 +1,140 @@
+// The seam to whatever runs the VMs. libvirt/ is the real one,
+// testing/fake_hypervisor.h the one for tests.
+
+#ifndef HOST_UPDATE_HYPERVISOR_H_
+#define HOST_UPDATE_HYPERVISOR_H_
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
+#include "base/unique_fd.h"
+
+namespace live_update {
+
+struct VmRef {
+  std::string name;
+  std::string uuid;  // Lower case, with dashes.
+};
+
+enum class VmState { kRunning, kPaused, kOff, kOther };
+
+// A VM as the hypervisor lists it.
+struct VmInfo {
+  VmRef ref;
+  VmState state = VmState::kOther;
+  bool persistent = false;
+  bool autostart = false;
+};
+
+// One block of guest RAM that QEMU's memory devices name (query-memdev), open
+// for reading and writing: the very memory the guest uses.
+struct GuestRam {
+  std::string name;  // RAM block id: "pc.ram", "ram-node0", "dimm0".
+  uint64_t size_bytes = 0;
+  bool shared = false;
+  // Unset if the block is private memory, of which there is no file descriptor.
+  UniqueFd fd;
+};
+
+// What preflight wants to know of one VM. Taken without changing it.
+struct VmFacts {
+  VmInfo info;
+  std::string qemu_version;  // "10.0.2"
+  std::string machine_type;  // "pc-q35-10.0"
+  bool aux_ram_share = false;
+  std::vector<GuestRam> ram;
+  // QEMU's own words on why it can't be carried by cpr-transfer. Empty: it can.
+  std::vector<std::string> blocked_reasons;
+  // Devices and features in the domain XML that don't survive: "hostdev pci
+  // 0000:3b:00.0", "filesystem virtiofs", "launchSecurity sev", ….
+  std::vector<std::string> unsupported;
+  std::vector<std::string> block_jobs;  // Active ones.
+  // Host things a restore needs: bridges by name.
+  std::vector<std::string> bridges;
+};
+
+// One file descriptor of QEMU's cpr channel.
+struct CprFd {
+  std::string name;
+  uint32_t id = 0;
+  UniqueFd fd;
+};
+
+// A paused VM, taken out of QEMU: everything but the contents of its RAM.
+struct SavedVm {
+  std::vector<CprFd> cpr_fds;    // In the channel's order.
+  std::string device_state;      // QEMU's main migration stream.
+};
+
+// What stays the same from save to restore; taken while the VM runs.
+struct VmDescription {
+  std::string domain_xml;  // MIGRATABLE | SECURE.
+  uint32_t qemu_uid = 0;
+  uint32_t qemu_gid = 0;
+  std::string qemu_version;
+};
+
+// What a VM is made of again.
+struct RestorableVm {
+  VmRef ref;
+  VmDescription description;
+  bool was_running = true;
+  SavedVm saved;
+};
+
+struct HypervisorVersions {
+  std::string libvirt;  // Of the daemon: "11.3.0"
+  std::string qemu;     // That new VMs would get: "10.0.2"
+};
+
+// All calls may come from several threads at once, for different VMs. Every one
+// returns by its deadline: kDeadlineExceeded then, with what it waited for; what
+// was asked of the VM may still happen later.
+class Hypervisor {
+ public:
+  virtual ~Hypervisor() = default;
+
+  virtual absl::StatusOr<HypervisorVersions> Versions(absl::Time deadline) = 0;
+
+  // All VMs the hypervisor knows, running or not.
+  virtual absl::StatusOr<std::vector<VmInfo>> List(absl::Time deadline) = 0;
+
+  virtual absl::StatusOr<VmFacts> Examine(const VmRef& vm,
+                                          absl::Time deadline) = 0;
+
+  virtual absl::StatusOr<VmDescription> Describe(const VmRef& vm,
+                                                 absl::Time deadline) = 0;
+
+  // After it the VM's vCPUs stand still.
+  virtual absl::Status Pause(const VmRef& vm, absl::Time deadline) = 0;
+
+  // Takes the state of a paused VM. The VM stays paused and can be resumed or
+  // saved again. On failure it is paused as before.
+  virtual absl::StatusOr<SavedVm> Save(const VmRef& vm, absl::Time deadline) = 0;
+
+  // Undoes Pause and Save, finished or broken off, also by a process that died:
+  // cancels what QEMU still sends, puts its migration mode back and, if `run`,
+  // lets the VM run. OK if it runs already. kNotFound: the VM is gone.
+  virtual absl::Status Resume(const VmRef& vm, bool run,
+                              absl::Time deadline) = 0;
+
+  // Starts `vm` from its saved state; its RAM is the memory behind the fds. On
+  // success it runs, or is paused if it was. On failure no QEMU of it is left
+  // and the memory is as it was or, if `kAborted`, may have been changed by a
+  // guest that ran for a moment.
+  virtual absl::Status Restore(const RestorableVm& vm, absl::Time deadline) = 0;
+
+  // Tells the network where the VM's NICs are now (gratuitous ARP).
+  virtual absl::Status Announce(const VmRef& vm, absl::Time deadline) = 0;
+
+  // Starts a VM that is off, as at host boot.
+  virtual absl::Status Start(const VmRef& vm, absl::Time deadline) = 0;
+};
+
+}  // namespace live_update
+
+#endif  // HOST_UPDATE_HYPERVISOR_H_

@@ -1,0 +1,1 @@
+"""The lab: a whole hypervisor host inside an emulator (see testing/lab/README.md)."""

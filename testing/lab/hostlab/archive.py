@@ -1,0 +1,124 @@
+"""Which Debian archive this machine uses, and what the host image would get from it now.
+
+Nothing here names an archive: addresses come from the machine's own apt configuration.
+"""
+
+import hashlib
+import json
+import os
+import pathlib
+import re
+import subprocess
+import time
+
+RELEASE = "bookworm"
+BACKPORTS = RELEASE + "-backports"
+# libvirt 11.3 and QEMU 10.0 come from backports; nothing else may move.
+PIN = f"""Package: qemu-* src:qemu src:libvirt
+Pin: release n={BACKPORTS}
+Pin-Priority: 990
+"""
+KERNEL_NAME = re.compile(r"^linux-image-(6\.1\.0-(\d+)-cloud-amd64)$")
+# How long a resolution of package versions is used before the archive is asked again.
+RESOLUTION_LIFETIME_S = 24 * 3600
+
+
+class ArchiveError(RuntimeError):
+    pass
+
+
+def sources():
+    """apt source lines for the image: the release, its updates, its security updates, and backports."""
+    fmt = "$(REPO_URI)|$(CODENAME)|$(ORIGIN)|$(LABEL)"
+    out = subprocess.run(
+        ["apt-get", "indextargets", "--format", fmt, "Created-By: Packages"],
+        check=True, capture_output=True, text=True).stdout
+    by_suite = {}
+    for line in out.splitlines():
+        uri, codename, origin, label = line.split("|")
+        if origin == "Debian" and codename.startswith(RELEASE):
+            by_suite.setdefault(codename, uri)
+    if RELEASE not in by_suite:
+        raise ArchiveError(
+            f"apt on this machine has no {RELEASE} archive (or `apt-get update` never ran): run testing/setup")
+    main = by_suite[RELEASE]
+    security = by_suite.get(RELEASE + "-security")
+    lines = [f"deb {main} {suite} main" for suite in (RELEASE, RELEASE + "-updates", BACKPORTS)]
+    if security:
+        lines.append(f"deb {security} {RELEASE}-security main")
+    return lines
+
+
+def apt_options():
+    """The machine's own ways of reaching the archive (proxies, checks of dates) as apt options."""
+    out = subprocess.run(
+        ["apt-config", "dump", "--format", "%f=%v%n"], check=True, capture_output=True, text=True).stdout
+    wanted = re.compile(r"^Acquire::(http|https|Check-Valid-Until|Check-Date|Retries)(::\S*)?=(.+)$")
+    return [line for line in out.splitlines() if wanted.match(line)]
+
+
+class PrivateApt:
+    """apt with package lists of its own, so that asking never changes the machine."""
+
+    def __init__(self, root):
+        self.root = pathlib.Path(root)
+        for name in ("etc/apt/preferences.d", "etc/apt/apt.conf.d", "etc/apt/sources.list.d",
+                     "state/lists/partial", "cache/archives/partial"):
+            (self.root / name).mkdir(parents=True, exist_ok=True)
+        (self.root / "state/status").touch()
+        (self.root / "etc/apt/sources.list").write_text("\n".join(sources()) + "\n")
+        (self.root / "etc/apt/preferences.d/backports").write_text(PIN)
+
+    def _run(self, program, *arguments):
+        etc, state, cache = (self.root / n for n in ("etc/apt", "state", "cache"))
+        options = [f"Dir::Etc={etc}", f"Dir::Etc::trusted=/etc/apt/trusted.gpg",
+                   "Dir::Etc::trustedparts=/etc/apt/trusted.gpg.d", f"Dir::State={state}",
+                   f"Dir::State::status={state}/status", f"Dir::Cache={cache}", "APT::Sandbox::User=root",
+                   "APT::Install-Recommends=false", "Acquire::Languages=none", *apt_options()]
+        command = [program] + [word for o in options for word in ("-o", o)] + list(arguments)
+        done = subprocess.run(command, capture_output=True, text=True)
+        if done.returncode != 0:
+            raise ArchiveError(f"{program} {' '.join(arguments)}: {(done.stdout + done.stderr).strip()}")
+        return done.stdout
+
+    def update(self):
+        self._run("apt-get", "update")
+
+    def kernels(self):
+        """ABI names of the signed cloud kernels of this release, oldest first."""
+        names = self._run("apt-cache", "pkgnames", "linux-image-6.1.0-").split()
+        found = [(int(m.group(2)), m.group(1)) for m in map(KERNEL_NAME.match, names) if m]
+        return [abi for _, abi in sorted(found)]
+
+    def would_install(self, packages):
+        """`name version` for each package that an empty system would get."""
+        out = self._run("apt-get", "-s", "install", *packages)
+        return sorted(f"{m.group(1)} {m.group(2)}" for m in re.finditer(r"^Inst (\S+) \((\S+) ", out, re.M))
+
+
+def resolve(packages, cache):
+    """The kernels and all package versions an image would have if it were built now.
+
+    Asked at most once a day; an archive that can't be reached is no reason to fail while an older answer exists.
+    """
+    question = hashlib.sha256(json.dumps([packages, sources(), PIN]).encode()).hexdigest()[:16]
+    answer_file = pathlib.Path(cache) / f"resolved-{question}.json"
+    if answer_file.exists() and time.time() - answer_file.stat().st_mtime < RESOLUTION_LIFETIME_S:
+        return json.loads(answer_file.read_text())
+    try:
+        apt = PrivateApt(pathlib.Path(cache) / "apt")
+        apt.update()
+        kernels = apt.kernels()
+        if len(kernels) < 2:
+            raise ArchiveError(f"the archive has {len(kernels)} cloud kernel(s) of the 6.1 series, two are needed")
+        older, newer = kernels[0], kernels[-1]
+        versions = apt.would_install(packages + [f"linux-image-{k}" for k in (older, newer)])
+    except ArchiveError:
+        if answer_file.exists():
+            return json.loads(answer_file.read_text())
+        raise
+    answer = {"older": older, "newer": newer, "versions": versions}
+    scratch = answer_file.with_suffix(f".{os.getpid()}")
+    scratch.write_text(json.dumps(answer, indent=1))
+    scratch.rename(answer_file)
+    return answer
