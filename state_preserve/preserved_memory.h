@@ -3,16 +3,19 @@
 //
 // One side of the jump each:
 //
-//   old kernel   PreservedMemory::Begin   -> OutgoingPreservation
+//   old kernel   PreservedMemory::Begin    -> OutgoingPreservation
 //                  PreserveRam (VMs run), ReserveStateArea (VMs run),
-//                  Seal (VMs paused, image complete) | Unpreserve
+//                  Flush (VMs paused, image complete) | Unpreserve
 //   new kernel   PreservedMemory::Retrieve -> IncomingPreservation
 //                  image, RetrieveRam, Release (VM runs again) | Discard
 //
 // Words are those of the kernel's Live Update Orchestrator
 // (Documentation/userspace-api/liveupdate.rst): preserve, unpreserve, retrieve,
-// finish. Backends: dax_memory.h; directory_memory is the same code on any
-// directory, for tests.
+// finish. Backends: dax_memory.h, which also works on any directory (tests;
+// updates of QEMU alone).
+//
+// Objects made by a PreservedMemory may be used after it is gone. Calls for
+// different VMs may come from several threads at once.
 
 #ifndef STATE_PRESERVE_PRESERVED_MEMORY_H_
 #define STATE_PRESERVE_PRESERVED_MEMORY_H_
@@ -32,6 +35,12 @@ namespace live_update {
 
 // Which bytes a RAM block is. Equal before and after means: the same memory,
 // never copied. `device` and `inode` as in stat(2).
+//
+// Inode and size are a file system's own and stand over a kexec. The device
+// number is this kernel's: the next one may give the same file system another.
+// So within one kernel all three are compared; RetrieveRam() compares inode and
+// size, and asks instead of `device` that the block lies in the file system in
+// which the set was found.
 struct RamIdentity {
   uint64_t device = 0;
   uint64_t inode = 0;
@@ -84,8 +93,13 @@ class IncomingPreservation {
   // The name of this set: the update id under which it was begun.
   virtual const std::string& update_id() const = 0;
 
-  // The handover image, as it lies in preserved memory. Hostile bytes.
+  // The handover image, as it lies in preserved memory. Hostile bytes; lives as
+  // long as this object. Empty if the update was cut off before there was one.
   virtual absl::Span<const uint8_t> image() const = 0;
+
+  // The VMs whose RAM this set still protects, sorted, whatever the image says
+  // of them: what is left to Release or Discard.
+  virtual absl::StatusOr<std::vector<std::string>> VmUuids() = 0;
 
   // Opens a preserved RAM block for reading and writing. kDataLoss: it is gone
   // or is not the memory that `ram.identity` names; nothing may be started from
@@ -96,6 +110,7 @@ class IncomingPreservation {
 
   // The VM runs again: its RAM is the VM's own from now on and goes when the VM
   // does (CollectGarbage). Nothing of this VM is left in the incoming set.
+  // OK if there is nothing of it.
   virtual absl::Status Release(absl::string_view vm_uuid) = 0;
 
   // Gives up a VM that will not be restored: its memory is freed.
@@ -131,7 +146,8 @@ class PreservedMemory {
   // there is none.
   virtual absl::StatusOr<std::unique_ptr<IncomingPreservation>> Retrieve() = 0;
 
-  // All incoming sets that still protect VMs, newest first (after Retrieve()).
+  // All incoming sets that are not finished, newest first (after Retrieve()).
+  // One may have no VM left, if a restorer was cut off before FinishIfEmpty().
   virtual absl::StatusOr<std::vector<std::unique_ptr<IncomingPreservation>>>
   Unfinished() = 0;
 

@@ -13,8 +13,8 @@ import time
 
 RELEASE = "bookworm"
 BACKPORTS = RELEASE + "-backports"
-# libvirt 11.3 and QEMU 10.0 come from backports; nothing else may move.
-PIN = f"""Package: qemu-* src:qemu src:libvirt
+# libvirt 11.3 and QEMU 10.0 (with the firmware it asks for) come from backports; nothing else may move.
+PIN = f"""Package: qemu-* src:qemu src:libvirt seabios
 Pin: release n={BACKPORTS}
 Pin-Priority: 990
 """

@@ -1,0 +1,72 @@
+#include "host_update/check.h"
+
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/time/time.h"
+#include "base/status_macros.h"
+#include "host_update/journal.h"
+#include "host_update/parallel.h"
+#include "host_update/prepare.h"
+
+namespace live_update {
+namespace {
+
+std::vector<ExaminedVm> ExamineAll(const std::vector<VmInfo>& vms,
+                                   const Dependencies& deps) {
+  std::vector<ExaminedVm> examined(vms.size());
+  ForEachInParallel(vms.size(), deps.parallelism, [&](size_t i) {
+    examined[i] =
+        vms[i].state == VmState::kOff
+            ? MakeExaminedVm(vms[i], absl::NotFoundError("it is off"))
+            : MakeExaminedVm(vms[i],
+                             deps.hypervisor->Examine(
+                                 vms[i].ref, absl::Now() + deps.limits.call));
+  });
+  return examined;
+}
+
+size_t CountActive(const std::vector<VmInfo>& vms) {
+  size_t active = 0;
+  for (const VmInfo& vm : vms) active += vm.state == VmState::kOff ? 0 : 1;
+  return active;
+}
+
+}  // namespace
+
+absl::StatusOr<CheckedHost> CheckHost(const UpdateRequest& request,
+                                      const Dependencies& deps) {
+  CheckedHost checked;
+  LU_ASSIGN_OR_RETURN(checked.host, deps.host_facts());
+  LU_ASSIGN_OR_RETURN(checked.all_vms,
+                      deps.hypervisor->List(absl::Now() + deps.limits.call));
+  const absl::StatusOr<HypervisorVersions> versions =
+      deps.hypervisor->Versions(absl::Now() + deps.limits.call);
+  std::vector<ExaminedVm> examined = ExamineAll(checked.all_vms, deps);
+  const bool has_target = !request.kernel_path.empty();
+  if (has_target) {
+    checked.target =
+        deps.read_target({.kernel_path = request.kernel_path,
+                          .initrd_path = request.initrd_path,
+                          .running_command_line = checked.host.command_line,
+                          .append = request.append});
+  }
+  LU_ASSIGN_OR_RETURN(const auto journal, ReadJournal(deps.paths.run_dir));
+  checked.report = deps.evaluate(
+      {.host = checked.host,
+       .versions = versions,
+       .vms = examined,
+       .target = has_target ? &checked.target : nullptr,
+       .state_area_bytes = StateAreaBytesFor(CountActive(checked.all_vms),
+                                             request.state_bytes_per_vm),
+       .update_interrupted = journal.has_value()});
+  for (ExaminedVm& vm : examined) {
+    if (vm.info.state != VmState::kOff && vm.facts.ok()) {
+      checked.vms.push_back(*std::move(vm.facts));
+    }
+  }
+  return checked;
+}
+
+}  // namespace live_update

@@ -1,0 +1,43 @@
+// check: everything that can be known before anything is touched.
+
+#ifndef HOST_UPDATE_CHECK_H_
+#define HOST_UPDATE_CHECK_H_
+
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "host_update/dependencies.h"
+#include "host_update/host_facts.h"
+#include "host_update/hypervisor.h"
+#include "host_update/preflight.h"
+#include "host_update/report/report.pb.h"
+#include "loader/target_kernel.h"
+
+namespace live_update {
+
+// The kernel to go to. Empty paths: check the host and its VMs alone.
+struct UpdateRequest {
+  std::string kernel_path;
+  std::string initrd_path;
+  std::string append;  // Added to the running kernel's command line.
+  uint64_t state_bytes_per_vm = uint64_t{48} << 20;  // Reserved for each VM.
+};
+
+// What the check saw, for the steps after it.
+struct CheckedHost {
+  CheckReport report;
+  HostFacts host;
+  std::vector<VmInfo> all_vms;  // Running or not.
+  std::vector<VmFacts> vms;     // Those that would be carried.
+  loader::TargetKernel target;  // Meaningful if a kernel was asked for.
+};
+
+// Looks at the host, the target kernel and all VMs, and changes nothing.
+// kUnavailable: the hypervisor can't be reached.
+absl::StatusOr<CheckedHost> CheckHost(const UpdateRequest& request,
+                                      const Dependencies& deps);
+
+}  // namespace live_update
+
+#endif  // HOST_UPDATE_CHECK_H_

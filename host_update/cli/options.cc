@@ -1,0 +1,131 @@
+#include "host_update/cli/options.h"
+
+#include <string>
+
+#include "CLI/CLI.hpp"
+#include "host_update/cli/exit_code.h"
+
+namespace live_update {
+namespace {
+
+constexpr char kVersion[] = "host-update 0.1.0";
+
+constexpr char kFooter[] =
+    "Exit status: 0 done; 1 failed, VMs unharmed; 2 nothing to do; 3 no-go; "
+    "4 libvirt not reached; 5 no permission; 6 a VM is not back; 7 aborted on "
+    "request; 9 busy; 64 usage.";
+
+void AddTarget(CLI::App& command, UpdateRequest& request, bool required) {
+  command
+      .add_option("--kernel", request.kernel_path,
+                  "Kernel to go to (bzImage): /boot/vmlinuz-…")
+      ->required(required);
+  command
+      .add_option("--initrd", request.initrd_path,
+                  "Its initial RAM disk: /boot/initrd.img-…")
+      ->required(required);
+  command.add_option(
+      "--append", request.append,
+      "Words to add to the running kernel's command line, which is repeated");
+}
+
+void AddSeconds(CLI::App& command, const std::string& name,
+                absl::Duration& limit, const std::string& help) {
+  command
+      .add_option_function<double>(
+          name,
+          [&limit](const double& seconds) { limit = absl::Seconds(seconds); },
+          help)
+      ->check(CLI::Range(0.1, 3600.0))
+      ->type_name("SECONDS")
+      ->default_str(std::to_string(absl::ToInt64Seconds(limit)));
+}
+
+}  // namespace
+
+std::variant<Options, int> ParseOptions(int argc, char** argv) {
+  Options options;
+  CLI::App app{
+      "Replaces this host's kernel under its running VMs: pauses them, keeps "
+      "their memory in place over a kexec, and lets them run on.",
+      "host-update"};
+  app.set_version_flag("--version", kVersion);
+  app.require_subcommand(1);
+  app.footer(kFooter);
+  app.fallthrough();
+  app.add_flag("--json", options.json,
+               "Print JSON (stable) in place of text for people");
+  app.add_option("--dax-dir", options.dax_dir,
+                 "Where the DAX file system with the VMs' RAM is mounted")
+      ->capture_default_str();
+  app.add_option("--connect", options.connect_uri, "libvirt's URI")
+      ->capture_default_str();
+
+  CLI::App* check = app.add_subcommand(
+      "check", "Say whether this host and its VMs can be updated live, and what "
+               "to do where not");
+  AddTarget(*check, options.request, false);
+
+  CLI::App* update = app.add_subcommand(
+      "update", "Go into another kernel with all VMs; does not return if all "
+                "goes well");
+  AddTarget(*update, options.request, true);
+  update->add_flag("--dry-run", options.dry_run,
+                   "Check and print the plan; change nothing");
+  AddSeconds(*update, "--pause-timeout", options.limits.pause,
+             "Longest wait for one VM to pause");
+  AddSeconds(*update, "--save-timeout", options.limits.save,
+             "Longest wait for one VM's state");
+  AddSeconds(*update, "--sync-timeout", options.limits.sync,
+             "Longest wait for file systems to be written out");
+  update
+      ->add_option_function<uint64_t>(
+          "--state-mib-per-vm",
+          [&options](const uint64_t& mib) {
+            options.request.state_bytes_per_vm = mib << 20;
+          },
+          "Preserved memory to reserve for each VM's state")
+      ->check(CLI::Range(1, 1024))
+      ->default_str("48");
+
+  CLI::App* restore = app.add_subcommand(
+      "restore", "Bring back the VMs that the last kernel handed over; run by "
+                 "host-update-restore.service at boot");
+  auto* retry = restore->add_option(
+      "--retry", options.retry_vm, "Try again to restore this one VM");
+  auto* discard = restore->add_option(
+      "--discard", options.discard_vm,
+      "Give this one VM's kept memory and state up, for good");
+  auto* hold = restore->add_flag(
+      "--hold-autostart", options.hold_autostart,
+      "Only keep libvirtd from starting VMs that wait to be restored");
+  retry->excludes(discard)->excludes(hold);
+  discard->excludes(hold);
+  AddSeconds(*restore, "--restore-timeout", options.limits.restore,
+             "Longest wait for one VM to run again");
+
+  CLI::App* status =
+      app.add_subcommand("status", "Say how this host and its VMs stand");
+  CLI::App* abort = app.add_subcommand(
+      "abort", "Take back an update that was cut off before the kexec");
+  CLI::App* report =
+      app.add_subcommand("report", "Print the report of an update");
+  report->add_option("id", options.report_id,
+                     "Its id; the last update if absent");
+
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    const int status = app.exit(error);
+    return status == 0 ? 0 : static_cast<int>(ExitCode::kUsage);
+  }
+  if (check->parsed()) options.command = Command::kCheck;
+  if (update->parsed()) options.command = Command::kUpdate;
+  if (restore->parsed()) options.command = Command::kRestore;
+  if (status->parsed()) options.command = Command::kStatus;
+  if (abort->parsed()) options.command = Command::kAbort;
+  if (report->parsed()) options.command = Command::kReport;
+  return options;
+}
+
+}  // namespace live_update

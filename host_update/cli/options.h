@@ -1,0 +1,38 @@
+// The command line as a value.
+
+#ifndef HOST_UPDATE_CLI_OPTIONS_H_
+#define HOST_UPDATE_CLI_OPTIONS_H_
+
+#include <optional>
+#include <string>
+#include <variant>
+
+#include "host_update/check.h"
+#include "host_update/dependencies.h"
+
+namespace live_update {
+
+enum class Command { kCheck, kUpdate, kRestore, kStatus, kAbort, kReport };
+
+struct Options {
+  Command command = Command::kStatus;
+  bool json = false;
+  std::string dax_dir = "/var/lib/host-update/ram";
+  std::string connect_uri = "qemu:///system";
+  TimeLimits limits;
+
+  UpdateRequest request;        // check, update
+  bool dry_run = false;         // update
+  std::string retry_vm;         // restore
+  std::string discard_vm;       // restore
+  bool hold_autostart = false;  // restore
+  std::string report_id;        // report
+};
+
+// The options, or the exit status with which to end at once (after --help,
+// --version or a usage error, which it has printed).
+std::variant<Options, int> ParseOptions(int argc, char** argv);
+
+}  // namespace live_update
+
+#endif  // HOST_UPDATE_CLI_OPTIONS_H_

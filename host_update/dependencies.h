@@ -1,0 +1,64 @@
+// Everything the flows touch outside this process, and how long they wait.
+
+#ifndef HOST_UPDATE_DEPENDENCIES_H_
+#define HOST_UPDATE_DEPENDENCIES_H_
+
+#include <cstddef>
+#include <functional>
+#include <string>
+
+#include "absl/status/status.h"
+#include "absl/time/time.h"
+#include "host_update/clock.h"
+#include "host_update/host_facts.h"
+#include "host_update/hypervisor.h"
+#include "host_update/phase.h"
+#include "host_update/preflight.h"
+#include "loader/kexec.h"
+#include "loader/target_kernel.h"
+#include "state_preserve/preserved_memory.h"
+
+namespace live_update {
+
+// How long each thing may take before it counts as failed.
+struct TimeLimits {
+  absl::Duration call = absl::Seconds(20);  // One question to the hypervisor.
+  absl::Duration pause = absl::Seconds(20);
+  absl::Duration save = absl::Seconds(60);
+  absl::Duration sync = absl::Seconds(60);
+  absl::Duration resume = absl::Seconds(30);
+  absl::Duration restore = absl::Seconds(180);
+};
+
+// Where this program keeps its own files.
+struct Paths {
+  std::string run_dir = "/run/host-update";        // Lock, journal, sockets.
+  std::string state_dir = "/var/lib/host-update";  // History, counter.
+  // libvirtd starts no VM by itself while this file exists.
+  std::string autostarted_file = "/run/libvirt/qemu/autostarted";
+};
+
+struct Dependencies {
+  Hypervisor* hypervisor = nullptr;
+  PreservedMemory* memory = nullptr;
+  loader::Kexec* kexec = nullptr;
+  Clock* clock = nullptr;
+  std::function<absl::StatusOr<HostFacts>()> host_facts;
+  std::function<loader::TargetKernel(const loader::TargetRequest&)>
+      read_target;
+  std::function<CheckReport(const PreflightInput&)> evaluate = Evaluate;
+  // Writes all file systems out: sync(2).
+  std::function<void()> sync;
+  // Called on entering each phase. An error stops the update there: how signals
+  // stop it, and how tests do.
+  std::function<absl::Status(Phase)> entered = [](Phase) {
+    return absl::OkStatus();
+  };
+  Paths paths;
+  TimeLimits limits;
+  size_t parallelism = 8;  // VMs at once.
+};
+
+}  // namespace live_update
+
+#endif  // HOST_UPDATE_DEPENDENCIES_H_

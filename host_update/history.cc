@@ -1,0 +1,81 @@
+#include "host_update/history.h"
+
+#include <algorithm>
+#include <filesystem>
+#include <string>
+#include <system_error>
+
+#include "absl/strings/ascii.h"
+#include "absl/strings/str_cat.h"
+#include "base/file.h"
+#include "base/status_macros.h"
+#include "google/protobuf/util/json_util.h"
+#include "host_update/report/report_json.h"
+
+namespace live_update {
+namespace {
+
+constexpr uint64_t kLargestReport = 64 << 20;  // Bytes.
+
+std::string HistoryDir(const std::string& state_dir) {
+  return absl::StrCat(state_dir, "/history");
+}
+
+std::string ReportPath(const std::string& state_dir, const std::string& id) {
+  return absl::StrCat(HistoryDir(state_dir), "/", id, ".json");
+}
+
+// Whether `id` can be a file name of ours and nothing else.
+bool IsUpdateId(const std::string& id) {
+  return !id.empty() && id.size() <= 64 &&
+         std::all_of(id.begin(), id.end(), [](char c) {
+           return absl::ascii_isalnum(static_cast<unsigned char>(c)) ||
+                  c == '-';
+         });
+}
+
+}  // namespace
+
+absl::Status WriteReport(const std::string& state_dir,
+                         const UpdateReport& report) {
+  if (!IsUpdateId(report.update_id())) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("no update id: \"", report.update_id(), "\""));
+  }
+  std::error_code error;
+  std::filesystem::create_directories(HistoryDir(state_dir), error);
+  LU_ASSIGN_OR_RETURN(const std::string json, ToJson(report));
+  LU_RETURN_IF_ERROR(WriteFileAtomically(
+      ReportPath(state_dir, report.update_id()), json, 0644));
+  return WriteFileAtomically(absl::StrCat(HistoryDir(state_dir), "/last"),
+                             report.update_id(), 0644);
+}
+
+absl::StatusOr<UpdateReport> ReadReport(const std::string& state_dir,
+                                        const std::string& update_id) {
+  std::string id = update_id;
+  if (id.empty()) {
+    absl::StatusOr<std::string> last =
+        ReadFile(absl::StrCat(HistoryDir(state_dir), "/last"), 64);
+    if (absl::IsNotFound(last.status())) {
+      return absl::NotFoundError("this host has no update on record");
+    }
+    if (!last.ok()) return last.status();
+    id = std::string(absl::StripAsciiWhitespace(*last));
+  }
+  if (!IsUpdateId(id)) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("\"", id, "\" is no update id"));
+  }
+  LU_ASSIGN_OR_RETURN(const std::string json,
+                      ReadFile(ReportPath(state_dir, id), kLargestReport));
+  UpdateReport report;
+  const auto status = google::protobuf::util::JsonStringToMessage(json, &report);
+  if (!status.ok()) {
+    return absl::DataLossError(absl::StrCat(ReportPath(state_dir, id), ": ",
+                                            status.ToString()));
+  }
+  return report;
+}
+
+}  // namespace live_update

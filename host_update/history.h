@@ -1,0 +1,25 @@
+// Reports of this host's updates, on disk as JSON.
+
+#ifndef HOST_UPDATE_HISTORY_H_
+#define HOST_UPDATE_HISTORY_H_
+
+#include <string>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "host_update/report/report.pb.h"
+
+namespace live_update {
+
+// Keeps `report` under its update id, and as the last one.
+absl::Status WriteReport(const std::string& state_dir,
+                         const UpdateReport& report);
+
+// The report of `update_id`, or the last one if that is empty. kNotFound: none.
+// kInvalidArgument: not an id.
+absl::StatusOr<UpdateReport> ReadReport(const std::string& state_dir,
+                                        const std::string& update_id);
+
+}  // namespace live_update
+
+#endif  // HOST_UPDATE_HISTORY_H_

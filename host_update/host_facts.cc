@@ -1,0 +1,142 @@
+#include "host_update/host_facts.h"
+
+#include <fcntl.h>
+#include <linux/capability.h>
+#include <unistd.h>
+
+#include <cstddef>
+#include <vector>
+
+#include "absl/strings/ascii.h"
+#include "absl/strings/match.h"
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
+#include "absl/strings/string_view.h"
+#include "absl/strings/strip.h"
+#include "base/directory.h"
+#include "base/file.h"
+#include "base/status_macros.h"
+#include "base/unique_fd.h"
+
+namespace live_update {
+namespace {
+
+constexpr uint64_t kMaxSmall = 64 << 10;
+constexpr uint64_t kMaxIomem = uint64_t{4} << 20;
+constexpr size_t kFirstCpu = 8 << 10;  // Of /proc/cpuinfo: one CPU and more.
+constexpr size_t kMaxInterfaces = 65536;
+
+// A file that every host has, without the white space at its end.
+absl::StatusOr<std::string> ReadLine(const std::string& path) {
+  LU_ASSIGN_OR_RETURN(const std::string text, ReadFile(path, kMaxSmall));
+  return std::string(absl::StripTrailingAsciiWhitespace(text));
+}
+
+// The value of `key` in lines of the form "key: value" or "key\t: value"; the
+// first, if there are several. "" if there is none.
+std::string Field(absl::string_view text, absl::string_view key) {
+  for (const absl::string_view line : absl::StrSplit(text, '\n')) {
+    absl::string_view rest = line;
+    if (!absl::ConsumePrefix(&rest, key)) continue;
+    rest = absl::StripLeadingAsciiWhitespace(rest);
+    if (!absl::ConsumePrefix(&rest, ":")) continue;
+    return std::string(absl::StripAsciiWhitespace(rest));
+  }
+  return "";
+}
+
+// Real, effective, saved and file system user: the second counts.
+bool IsRoot(absl::string_view process_status) {
+  const std::vector<std::string> ids = absl::StrSplit(
+      Field(process_status, "Uid"), absl::ByAnyChar(" \t"), absl::SkipEmpty());
+  return ids.size() >= 2 && ids[1] == "0";
+}
+
+bool HasCapability(absl::string_view process_status, int capability) {
+  uint64_t effective = 0;
+  return absl::SimpleHexAtoi(Field(process_status, "CapEff"), &effective) &&
+         ((effective >> capability) & 1) != 0;
+}
+
+uint64_t MemoryAvailable(absl::string_view meminfo) {
+  uint64_t kibibytes = 0;
+  const std::string value = Field(meminfo, "MemAvailable");
+  const absl::string_view number = absl::StripSuffix(value, " kB");
+  return absl::SimpleAtoi(number, &kibibytes) ? kibibytes * 1024 : 0;
+}
+
+// The first CPU stands for all. The rest is not read: the kernel makes it up
+// CPU by CPU, which takes its time on a large host.
+void ReadCpu(const std::string& root, HostFacts* facts) {
+  const UniqueFd fd(
+      open((root + "/proc/cpuinfo").c_str(), O_RDONLY | O_CLOEXEC));
+  std::string cpuinfo(kFirstCpu, '\0');
+  const ssize_t count = read(fd.get(), cpuinfo.data(), cpuinfo.size());
+  cpuinfo.resize(count > 0 ? static_cast<size_t>(count) : 0);
+  facts->cpu_vendor = Field(cpuinfo, "vendor_id");
+  const std::string flags = Field(cpuinfo, "flags");
+  for (const absl::string_view flag : absl::StrSplit(flags, ' ')) {
+    facts->constant_tsc = facts->constant_tsc || flag == "constant_tsc";
+    facts->nonstop_tsc = facts->nonstop_tsc || flag == "nonstop_tsc";
+  }
+}
+
+// An EFI variable: four bytes of attributes, then its value.
+std::optional<bool> ReadSecureBoot(const std::string& root) {
+  const auto variable =
+      ReadFile(root +
+                   "/sys/firmware/efi/efivars/"
+                   "SecureBoot-8be4df61-93ca-11d2-aa0d-00e098032b8c",
+               kMaxSmall);
+  if (!variable.ok() || variable->size() != 5) return std::nullopt;
+  return variable->back() == 1;
+}
+
+absl::StatusOr<loader::MemoryMap> ReadMemoryMap(const std::string& root) {
+  LU_ASSIGN_OR_RETURN(const std::string text,
+                      ReadFile(root + "/proc/iomem", kMaxIomem));
+  return loader::ParseIomem(text);
+}
+
+std::set<std::string> ReadInterfaces(const std::string& root) {
+  const auto folder = OpenDirectory(root + "/sys/class/net");
+  if (!folder.ok()) return {};
+  const auto names = ListDirectory(*folder);
+  if (!names.ok() || names->size() > kMaxInterfaces) return {};
+  return {names->begin(), names->end()};
+}
+
+}  // namespace
+
+absl::StatusOr<HostFacts> CollectHostFacts(const HostFactsOptions& options) {
+  const std::string& root = options.root;
+  HostFacts facts;
+  LU_ASSIGN_OR_RETURN(facts.kernel_release,
+                      ReadLine(root + "/proc/sys/kernel/osrelease"));
+  LU_ASSIGN_OR_RETURN(facts.boot_id,
+                      ReadLine(root + "/proc/sys/kernel/random/boot_id"));
+  LU_ASSIGN_OR_RETURN(facts.machine_id, ReadLine(root + "/etc/machine-id"));
+  LU_ASSIGN_OR_RETURN(facts.command_line, ReadLine(root + "/proc/cmdline"));
+  LU_ASSIGN_OR_RETURN(const std::string process,
+                      ReadFile(root + "/proc/self/status", kMaxSmall));
+  facts.is_root = IsRoot(process);
+  facts.has_cap_sys_boot = HasCapability(process, CAP_SYS_BOOT);
+
+  facts.memory_map = ReadMemoryMap(root);
+  facts.preserved = ReadPreservedMount(root, options.preserved_directory);
+  facts.kernel_staged = loader::ReadKexecLoaded(root);
+  facts.kexec_policy = loader::ReadKexecPolicy(root);
+  facts.secure_boot = ReadSecureBoot(root);
+  facts.memory_available_bytes =
+      MemoryAvailable(ReadFile(root + "/proc/meminfo", kMaxSmall).value_or(""));
+  ReadCpu(root, &facts);
+  facts.clocksource = ReadLine(root +
+                               "/sys/devices/system/clocksource/clocksource0/"
+                               "current_clocksource")
+                          .value_or("");
+  facts.network_interfaces = ReadInterfaces(root);
+  return facts;
+}
+
+}  // namespace live_update

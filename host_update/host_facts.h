@@ -1,0 +1,57 @@
+// What preflight and the reports want to know of the host, read at one time.
+
+#ifndef HOST_UPDATE_HOST_FACTS_H_
+#define HOST_UPDATE_HOST_FACTS_H_
+
+#include <cstdint>
+#include <optional>
+#include <set>
+#include <string>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "host_update/preserved_mount.h"
+#include "loader/linux_kexec.h"
+#include "loader/memory_map.h"
+
+namespace live_update {
+
+struct HostFacts {
+  std::string kernel_release;  // uname -r
+  std::string boot_id;
+  std::string machine_id;
+  std::string command_line;  // /proc/cmdline, without its newline.
+
+  bool is_root = false;
+  bool has_cap_sys_boot = false;
+
+  absl::StatusOr<loader::MemoryMap> memory_map = absl::UnknownError("not read");
+  absl::StatusOr<PreservedMount> preserved = absl::UnknownError("not read");
+  absl::StatusOr<bool> kernel_staged = absl::UnknownError("not read");
+  loader::KexecPolicy kexec_policy;
+  std::optional<bool> secure_boot;  // Unset: not an EFI host.
+
+  uint64_t memory_available_bytes = 0;  // MemAvailable
+  std::string cpu_vendor;               // "GenuineIntel", "AuthenticAMD"
+
+  // Whether time is kept by the TSC, and one that stands over sleep and speed.
+  std::string clocksource;
+  bool constant_tsc = false;
+  bool nonstop_tsc = false;
+
+  std::set<std::string> network_interfaces;
+};
+
+struct HostFactsOptions {
+  std::string root;  // Before /proc, /sys and /etc; "" but in tests.
+  std::string
+      preserved_directory;  // In the DAX file system. Also below `root`.
+};
+
+// Reads everything. What has its own StatusOr, or may be unset, does not fail
+// the whole; an error names the file that a host cannot be without.
+absl::StatusOr<HostFacts> CollectHostFacts(const HostFactsOptions& options);
+
+}  // namespace live_update
+
+#endif  // HOST_UPDATE_HOST_FACTS_H_

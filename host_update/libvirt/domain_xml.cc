@@ -1,0 +1,253 @@
+#include "host_update/libvirt/domain_xml.h"
+
+#include <algorithm>
+#include <initializer_list>
+#include <utility>
+
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "base/status_macros.h"
+#include "host_update/libvirt/xml_tree.h"
+#include "host_update/qemu/qmp.h"
+
+namespace live_update {
+namespace {
+
+bool IsOneOf(absl::string_view text,
+             std::initializer_list<absl::string_view> list) {
+  return std::find(list.begin(), list.end(), text) != list.end();
+}
+
+// "a b" of those parts that are not empty.
+std::string Words(std::initializer_list<absl::string_view> parts) {
+  std::string words;
+  for (const absl::string_view part : parts) {
+    if (!part.empty()) absl::StrAppend(&words, words.empty() ? "" : " ", part);
+  }
+  return words;
+}
+
+// "0000:3b:00.0"; empty if it has no PCI address.
+std::string PciAddress(const xmlNode* address) {
+  if (address == nullptr || Attribute(address, "slot").empty()) return "";
+  const auto digits = [address](const char* name) {
+    const std::string value = Attribute(address, name);
+    return value.substr(absl::StartsWith(value, "0x") ? 2 : 0);
+  };
+  return absl::StrCat(digits("domain"), ":", digits("bus"), ":", digits("slot"),
+                      ".", digits("function"));
+}
+
+std::string HostDevice(const xmlNode* device) {
+  const xmlNode* const source = Child(device, "source");
+  const xmlNode* const address = Child(source, "address");
+  return Words({"hostdev", Attribute(device, "type"), PciAddress(address),
+                Attribute(address, "uuid")});
+}
+
+void AddUnsupportedDisk(const xmlNode* disk, std::vector<std::string>& out) {
+  const std::string type = Attribute(disk, "type");
+  const std::string target = Attribute(Child(disk, "target"), "dev");
+  if (IsOneOf(type, {"vhostuser", "vhostvdpa"})) {
+    out.push_back(Words({"disk", type, target}));
+  }
+  if (Child(disk, "transient") != nullptr) {
+    out.push_back(Words({"disk", target, "transient"}));
+  }
+}
+
+void AddUnsupportedInterface(const xmlNode* interface,
+                             std::vector<std::string>& out) {
+  const std::string type = Attribute(interface, "type");
+  const std::string backend = Attribute(Child(interface, "backend"), "type");
+  const std::string mac = Attribute(Child(interface, "mac"), "address");
+  if (IsOneOf(type, {"hostdev", "vdpa", "vhostuser"})) {
+    out.push_back(Words({"interface", type, mac}));
+  } else if (backend == "passt") {
+    out.push_back(Words({"interface", type, backend, mac}));
+  }
+}
+
+void AddUnsupportedDevice(const xmlNode* device,
+                          std::vector<std::string>& out) {
+  const absl::string_view name = Name(device);
+  if (name == "hostdev") {
+    out.push_back(HostDevice(device));
+  } else if (name == "disk") {
+    AddUnsupportedDisk(device, out);
+  } else if (name == "interface") {
+    AddUnsupportedInterface(device, out);
+  } else if (name == "filesystem") {
+    const std::string driver = Attribute(Child(device, "driver"), "type");
+    out.push_back(Words({"filesystem", driver.empty() ? "9p" : driver,
+                         Attribute(Child(device, "target"), "dir")}));
+  } else if (name == "shmem") {
+    out.push_back(Words({"shmem", Attribute(device, "name")}));
+  } else if (name == "tpm") {
+    const std::string type = Attribute(Child(device, "backend"), "type");
+    if (type != "emulator") out.push_back(Words({"tpm", type}));
+  } else if (name == "memory") {
+    // A DIMM is RAM like any other. The rest has state of its own outside of
+    // QEMU's stream, or memory that is not the guest's RAM.
+    const std::string model = Attribute(device, "model");
+    if (model != "dimm") out.push_back(Words({"memory", model}));
+  } else if (name == "lease") {
+    out.push_back(Words({"lease", Text(Child(device, "key"))}));
+  } else if (name == "crypto") {
+    out.push_back(Words({"crypto", Attribute(device, "model")}));
+  }
+}
+
+std::vector<std::string> Unsupported(const xmlNode* domain) {
+  std::vector<std::string> unsupported;
+  const xmlNode* const security = Child(domain, "launchSecurity");
+  if (security != nullptr) {
+    unsupported.push_back(
+        Words({"launchSecurity", Attribute(security, "type")}));
+  }
+  if (Child(Child(domain, "memoryBacking"), "hugepages") != nullptr) {
+    unsupported.push_back("memoryBacking hugepages");
+  }
+  for (const xmlNode* device : Children(Child(domain, "devices"))) {
+    AddUnsupportedDevice(device, unsupported);
+  }
+  return unsupported;
+}
+
+std::vector<std::string> HostInterfaces(const xmlNode* domain) {
+  std::vector<std::string> interfaces;
+  for (const xmlNode* interface :
+       Children(Child(domain, "devices"), "interface")) {
+    const xmlNode* const source = Child(interface, "source");
+    for (const char* attribute : {"bridge", "dev"}) {
+      std::string name = Attribute(source, attribute);
+      // A vdpa's "dev" is a path.
+      if (name.empty() || absl::StrContains(name, "/") ||
+          std::find(interfaces.begin(), interfaces.end(), name) !=
+              interfaces.end()) {
+        continue;
+      }
+      interfaces.push_back(std::move(name));
+    }
+  }
+  return interfaces;
+}
+
+bool SharesAllMemory(const xmlNode* domain) {
+  const bool by_default = Attribute(Child(Child(domain, "memoryBacking"),
+                                          "access"),
+                                    "mode") == "shared";
+  const std::vector<xmlNode*> cells =
+      Children(Child(Child(domain, "cpu"), "numa"), "cell");
+  if (cells.empty()) return by_default;
+  return std::all_of(cells.begin(), cells.end(), [=](const xmlNode* cell) {
+    const std::string access = Attribute(cell, "memAccess");
+    return access.empty() ? by_default : access == "shared";
+  });
+}
+
+// The values of <qemu:arg> in <qemu:commandline>, with their nodes.
+std::vector<std::pair<xmlNode*, std::string>> QemuArguments(
+    const xmlNode* domain) {
+  std::vector<std::pair<xmlNode*, std::string>> arguments;
+  const xmlNode* const line = QemuChild(domain, "commandline");
+  if (line == nullptr) return arguments;
+  for (xmlNode* node = line->children; node != nullptr; node = node->next) {
+    if (node->type == XML_ELEMENT_NODE && Name(node) == "arg") {
+      arguments.emplace_back(node, Attribute(node, "value"));
+    }
+  }
+  return arguments;
+}
+
+bool AsksForSharedAuxiliaryRam(const xmlNode* domain) {
+  const auto arguments = QemuArguments(domain);
+  for (size_t i = 1; i < arguments.size(); ++i) {
+    if (IsOneOf(arguments[i - 1].second, {"-machine", "-M"}) &&
+        absl::StrContains(arguments[i].second, "aux-ram-share=on")) {
+      return true;
+    }
+  }
+  return false;
+}
+
+void RemoveAdditions(xmlNode* domain, absl::string_view own_directory) {
+  const std::string mark = absl::StrCat("\"", own_directory, "/");
+  const auto arguments = QemuArguments(domain);
+  for (size_t i = 1; i < arguments.size(); ++i) {
+    if (arguments[i - 1].second == "-incoming" &&
+        absl::StrContains(arguments[i].second, mark)) {
+      Remove(arguments[i - 1].first);
+      Remove(arguments[i].first);
+    }
+  }
+  xmlNode* const line = QemuChild(domain, "commandline");
+  if (line != nullptr && xmlChildElementCount(line) == 0) Remove(line);
+}
+
+void TakeMemoryFromMemfd(xmlNode* domain) {
+  xmlNode* backing = Child(domain, "memoryBacking");
+  if (backing == nullptr) backing = AddChild(domain, nullptr, "memoryBacking");
+  xmlNode* source = Child(backing, "source");
+  if (source == nullptr) source = AddChild(backing, nullptr, "source");
+  SetAttribute(source, "type", "memfd");
+  if (xmlNode* const allocation = Child(backing, "allocation")) {
+    Remove(allocation);
+  }
+  if (SharesAllMemory(domain)) return;
+  xmlNode* access = Child(backing, "access");
+  if (access == nullptr) access = AddChild(backing, nullptr, "access");
+  SetAttribute(access, "mode", "shared");
+}
+
+void AddIncoming(xmlNode* domain, absl::string_view cpr_socket) {
+  const auto* const href = reinterpret_cast<const xmlChar*>(kQemuNamespace);
+  xmlNs* ns = xmlSearchNsByHref(domain->doc, domain, href);
+  if (ns == nullptr) {
+    ns = xmlNewNs(domain, href, reinterpret_cast<const xmlChar*>("qemu"));
+  }
+  xmlNode* line = QemuChild(domain, "commandline");
+  if (line == nullptr) line = AddChild(domain, ns, "commandline");
+  SetAttribute(AddChild(line, ns, "arg"), "value", "-incoming");
+  SetAttribute(AddChild(line, ns, "arg"), "value",
+               IncomingCprChannel(cpr_socket));
+}
+
+}  // namespace
+
+absl::StatusOr<DomainFacts> ReadDomainXml(absl::string_view xml) {
+  LU_ASSIGN_OR_RETURN(const XmlDoc doc, ParseDomain(xml));
+  const xmlNode* const domain = xmlDocGetRootElement(doc.get());
+  const xmlNode* const backing = Child(domain, "memoryBacking");
+  DomainFacts facts;
+  facts.name = Text(Child(domain, "name"));
+  facts.uuid = Text(Child(domain, "uuid"));
+  facts.machine_type = Attribute(Child(Child(domain, "os"), "type"), "machine");
+  facts.memory_source = Attribute(Child(backing, "source"), "type");
+  facts.shared_memory = SharesAllMemory(domain);
+  facts.hugepages = Child(backing, "hugepages") != nullptr;
+  facts.aux_ram_share = AsksForSharedAuxiliaryRam(domain);
+  facts.unsupported = Unsupported(domain);
+  facts.host_interfaces = HostInterfaces(domain);
+  return facts;
+}
+
+absl::StatusOr<std::string> DomainXmlForRestore(
+    absl::string_view xml, absl::string_view cpr_socket,
+    absl::string_view own_directory) {
+  LU_ASSIGN_OR_RETURN(const XmlDoc doc, ParseDomain(xml));
+  xmlNode* const domain = xmlDocGetRootElement(doc.get());
+  RemoveAdditions(domain, own_directory);
+  TakeMemoryFromMemfd(domain);
+  AddIncoming(domain, cpr_socket);
+  return ToString(doc);
+}
+
+absl::StatusOr<std::string> DomainXmlWithoutAdditions(
+    absl::string_view xml, absl::string_view own_directory) {
+  LU_ASSIGN_OR_RETURN(const XmlDoc doc, ParseDomain(xml));
+  RemoveAdditions(xmlDocGetRootElement(doc.get()), own_directory);
+  return ToString(doc);
+}
+
+}  // namespace live_update

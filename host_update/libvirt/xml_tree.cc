@@ -1,0 +1,136 @@
+#include "host_update/libvirt/xml_tree.h"
+
+#include <libxml/parser.h>
+#include <libxml/xmlerror.h>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/strip.h"
+#include "host_update/libvirt/domain_xml.h"
+
+namespace live_update {
+namespace {
+
+absl::string_view View(const xmlChar* text) {
+  return text == nullptr ? absl::string_view()
+                         : absl::string_view(reinterpret_cast<const char*>(text));
+}
+
+const xmlChar* XmlText(const char* text) {
+  return reinterpret_cast<const xmlChar*>(text);
+}
+
+// Takes over what libxml2 allocated.
+std::string Take(xmlChar* text) {
+  std::string copy(View(text));
+  xmlFree(text);
+  return copy;
+}
+
+std::string LastReason() {
+  const xmlError* const error = xmlGetLastError();
+  if (error == nullptr || error->message == nullptr) return "not well-formed";
+  return absl::StrCat("line ", error->line, ": ",
+                      absl::StripTrailingAsciiWhitespace(error->message));
+}
+
+}  // namespace
+
+absl::StatusOr<XmlDoc> ParseDomain(absl::string_view xml) {
+  // Once, before threads parse side by side.
+  static const bool initialised = [] {
+    xmlInitParser();
+    return true;
+  }();
+  (void)initialised;
+  if (xml.size() > kMaxDomainXmlBytes) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("domain XML of ", xml.size(), " bytes, more than ",
+                     kMaxDomainXmlBytes));
+  }
+  xmlResetLastError();
+  XmlDoc doc(xmlReadMemory(
+      xml.data(), static_cast<int>(xml.size()), "domain.xml", nullptr,
+      XML_PARSE_NONET | XML_PARSE_NOERROR | XML_PARSE_NOWARNING));
+  if (doc == nullptr) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("domain XML: ", LastReason()));
+  }
+  if (doc->intSubset != nullptr || doc->extSubset != nullptr) {
+    return absl::InvalidArgumentError("domain XML: has a DTD");
+  }
+  const xmlNode* const root = xmlDocGetRootElement(doc.get());
+  if (root == nullptr || Name(root) != "domain") {
+    return absl::InvalidArgumentError("domain XML: the root is not <domain>");
+  }
+  return doc;
+}
+
+std::string ToString(const XmlDoc& doc) {
+  const std::unique_ptr<xmlBuffer, void (*)(xmlBuffer*)> buffer(
+      xmlBufferCreate(), xmlBufferFree);
+  xmlNodeDump(buffer.get(), doc.get(), xmlDocGetRootElement(doc.get()),
+              /*level=*/0, /*format=*/1);
+  return std::string(View(xmlBufferContent(buffer.get())));
+}
+
+std::vector<xmlNode*> Children(const xmlNode* parent, absl::string_view name) {
+  std::vector<xmlNode*> children;
+  for (xmlNode* node = parent == nullptr ? nullptr : parent->children;
+       node != nullptr; node = node->next) {
+    if (node->type == XML_ELEMENT_NODE && node->ns == nullptr &&
+        (name.empty() || Name(node) == name)) {
+      children.push_back(node);
+    }
+  }
+  return children;
+}
+
+xmlNode* Child(const xmlNode* parent, absl::string_view name) {
+  const std::vector<xmlNode*> children = Children(parent, name);
+  return children.empty() ? nullptr : children.front();
+}
+
+xmlNode* QemuChild(const xmlNode* parent, absl::string_view name) {
+  for (xmlNode* node = parent->children; node != nullptr; node = node->next) {
+    if (node->type == XML_ELEMENT_NODE && node->ns != nullptr &&
+        View(node->ns->href) == kQemuNamespace && Name(node) == name) {
+      return node;
+    }
+  }
+  return nullptr;
+}
+
+absl::string_view Name(const xmlNode* node) { return View(node->name); }
+
+std::string Attribute(const xmlNode* node, const char* name) {
+  if (node == nullptr) return "";
+  return Take(xmlGetNoNsProp(node, XmlText(name)));
+}
+
+void SetAttribute(xmlNode* node, const char* name, absl::string_view value) {
+  xmlSetProp(node, XmlText(name), XmlText(std::string(value).c_str()));
+}
+
+std::string Text(const xmlNode* node) {
+  if (node == nullptr) return "";
+  return Take(xmlNodeGetContent(node));
+}
+
+xmlNode* AddChild(xmlNode* parent, xmlNs* ns, const char* name) {
+  xmlNode* const node = xmlNewChild(parent, ns, XmlText(name), nullptr);
+  // Without a namespace of its own a child inherits its parent's.
+  if (ns == nullptr) xmlSetNs(node, nullptr);
+  return node;
+}
+
+void Remove(xmlNode* node) {
+  xmlNode* const before = node->prev;
+  if (before != nullptr && xmlIsBlankNode(before) == 1) {
+    xmlUnlinkNode(before);
+    xmlFreeNode(before);
+  }
+  xmlUnlinkNode(node);
+  xmlFreeNode(node);
+}
+
+}  // namespace live_update

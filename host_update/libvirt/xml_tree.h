@@ -1,0 +1,59 @@
+// libxml2's tree, as far as domain XML needs it. Private to domain_xml.
+
+#ifndef HOST_UPDATE_LIBVIRT_XML_TREE_H_
+#define HOST_UPDATE_LIBVIRT_XML_TREE_H_
+
+#include <libxml/tree.h>
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+
+namespace live_update {
+
+struct XmlDocDeleter {
+  void operator()(xmlDoc* doc) const { xmlFreeDoc(doc); }
+};
+using XmlDoc = std::unique_ptr<xmlDoc, XmlDocDeleter>;
+
+inline constexpr char kQemuNamespace[] =
+    "http://libvirt.org/schemas/domain/qemu/1.0";
+
+// A document whose root is <domain>. kInvalidArgument with libxml2's reason.
+absl::StatusOr<XmlDoc> ParseDomain(absl::string_view xml);
+
+// The root with all below it, without an XML declaration.
+std::string ToString(const XmlDoc& doc);
+
+// Child elements called `name`, outside of any namespace; all of them if `name`
+// is empty.
+std::vector<xmlNode*> Children(const xmlNode* parent,
+                               absl::string_view name = {});
+
+// The first one, or null. `parent` may be null.
+xmlNode* Child(const xmlNode* parent, absl::string_view name);
+
+// The first <qemu:`name`>, or null.
+xmlNode* QemuChild(const xmlNode* parent, absl::string_view name);
+
+absl::string_view Name(const xmlNode* node);
+
+// Empty if there is no such attribute, or no node.
+std::string Attribute(const xmlNode* node, const char* name);
+void SetAttribute(xmlNode* node, const char* name, absl::string_view value);
+
+// The text in a node; empty for null.
+std::string Text(const xmlNode* node);
+
+// Adds an element without namespace (`ns` null) or in `ns`.
+xmlNode* AddChild(xmlNode* parent, xmlNs* ns, const char* name);
+
+// Takes it out, with the blanks before it.
+void Remove(xmlNode* node);
+
+}  // namespace live_update
+
+#endif  // HOST_UPDATE_LIBVIRT_XML_TREE_H_

@@ -1,0 +1,334 @@
+// The whole life of an update with fakes at the four seams: live_update in the
+// old kernel, restore in the new one, and every way back.
+
+#include "host_update/live_update.h"
+
+#include <filesystem>
+#include <fstream>
+#include <memory>
+#include <string>
+
+#include "absl/strings/str_cat.h"
+#include "base/status_macros.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "host_update/history.h"
+#include "host_update/journal.h"
+#include "host_update/restore.h"
+#include "host_update/undo.h"
+#include "testing/fake_clock.h"
+#include "testing/fake_host.h"
+#include "testing/status_matchers.h"
+
+namespace live_update {
+namespace {
+
+using ::live_update::testing::FakeHost;
+using ::live_update::testing::IsOk;
+using ::live_update::testing::StatusIs;
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+
+constexpr char kMemory[] = "what the guest had in its memory";
+
+TEST(LiveUpdateTest, AllVmsRunOnFromTheSameMemory) {
+  FakeHost host;
+  host.hypervisor().AddVm("vm1", VmState::kRunning, kMemory);
+  host.hypervisor().AddVm("vm2", VmState::kRunning, "other memory");
+  host.hypervisor().AddVm("off", VmState::kOff, "");
+  const uint64_t inode = host.hypervisor().vm("vm1").ram_inode;
+
+  const LiveUpdateResult left = LiveUpdate(host.Request(), host.deps());
+  ASSERT_THAT(left.status, IsOk());
+  EXPECT_TRUE(host.kexec().jumped());
+  host.Kexec(/*seconds=*/7);
+  ASSERT_OK_AND_ASSIGN(const UpdateReport report,
+                       RestoreAll(host.clock().Sample(), host.deps()));
+
+  EXPECT_EQ(report.result(), UpdateReport::UPDATED) << report.DebugString();
+  EXPECT_EQ(host.hypervisor().vm("vm1").info.state, VmState::kRunning);
+  EXPECT_EQ(host.hypervisor().vm("vm2").info.state, VmState::kRunning);
+  EXPECT_EQ(host.hypervisor().vm("off").info.state, VmState::kOff);
+  EXPECT_EQ(host.hypervisor().Memory("vm1"), kMemory);
+  EXPECT_EQ(host.hypervisor().Memory("vm2"), "other memory");
+  EXPECT_EQ(host.hypervisor().vm("vm1").loaded_state, "vm1 save 1");
+  EXPECT_EQ(host.hypervisor().vm("vm1").announced, 1);
+  ASSERT_EQ(report.vms_size(), 2);
+  EXPECT_EQ(report.vms(0).ram_bytes_copied(), 0);
+  EXPECT_THAT(report.vms(0).ram_proof(),
+              ElementsAre(HasSubstr(absl::StrCat("inode ", inode))));
+  EXPECT_NE(report.boot_id_before(), report.boot_id_after());
+  EXPECT_THAT(host.LeftInPreservedMemory(), IsEmpty());
+}
+
+TEST(LiveUpdateTest, ReportsTheBlackoutAcrossTheJump) {
+  FakeHost host;
+  host.hypervisor().AddVm("vm1", VmState::kRunning, kMemory);
+  ASSERT_THAT(LiveUpdate(host.Request(), host.deps()).status, IsOk());
+  host.Kexec(/*seconds=*/7);
+  ASSERT_OK_AND_ASSIGN(const UpdateReport report,
+                       RestoreAll(host.clock().Sample(), host.deps()));
+
+  EXPECT_EQ(report.clock_bridge(), "tsc");
+  // The fake RTC lost 0.4 s, and the wall clock was put right by it.
+  EXPECT_NEAR(report.clock_step_s(), 0.4, 0.05);
+  EXPECT_NEAR(static_cast<double>(host.clock().realtime_offset_ns() -
+                                  1'700'000'000'000'000'000),
+              0, 50e6);
+  EXPECT_GT(report.vms(0).blackout_s(), 7);
+  EXPECT_LT(report.vms(0).blackout_s(), 7.5);
+  std::vector<std::string> phases;
+  for (const PhaseSpan& span : report.phases()) phases.push_back(span.phase());
+  EXPECT_THAT(phases, ElementsAre("prepare", "pause", "save", "commit", "jump",
+                                  "restore", "resume"));
+}
+
+TEST(LiveUpdateTest, APausedVmStaysPaused) {
+  FakeHost host;
+  host.hypervisor().AddVm("vm1", VmState::kPaused, kMemory);
+  ASSERT_THAT(LiveUpdate(host.Request(), host.deps()).status, IsOk());
+  host.Kexec(1);
+  ASSERT_OK_AND_ASSIGN(const UpdateReport report,
+                       RestoreAll(host.clock().Sample(), host.deps()));
+  EXPECT_EQ(report.result(), UpdateReport::UPDATED) << report.DebugString();
+  EXPECT_EQ(host.hypervisor().vm("vm1").info.state, VmState::kPaused);
+}
+
+TEST(LiveUpdateTest, ASecondUpdateFollowsTheFirst) {
+  FakeHost host;
+  host.hypervisor().AddVm("vm1", VmState::kRunning, kMemory);
+  for (int i = 1; i <= 3; ++i) {
+    ASSERT_THAT(LiveUpdate(host.Request(), host.deps()).status, IsOk()) << i;
+    host.Kexec(1);
+    ASSERT_OK_AND_ASSIGN(const UpdateReport report,
+                         RestoreAll(host.clock().Sample(), host.deps()));
+    EXPECT_EQ(report.result(), UpdateReport::UPDATED) << report.DebugString();
+    EXPECT_EQ(host.hypervisor().vm("vm1").loaded_state,
+              absl::StrCat("vm1 save ", i));
+    EXPECT_EQ(host.hypervisor().Memory("vm1"), kMemory);
+  }
+}
+
+// Every way an update can fail before the jump: one VM's call, the kernel's
+// refusal, the jump itself, a stop at each phase.
+struct Failure {
+  const char* name;
+  void (*arrange)(FakeHost&);
+};
+
+class FailureTest : public ::testing::TestWithParam<Failure> {};
+
+TEST_P(FailureTest, LeavesEveryVmRunningAndNothingBehind) {
+  FakeHost host;
+  host.hypervisor().AddVm("vm1", VmState::kRunning, kMemory);
+  host.hypervisor().AddVm("vm2", VmState::kRunning, kMemory);
+  host.hypervisor().AddVm("vm3", VmState::kPaused, kMemory);
+  GetParam().arrange(host);
+
+  const LiveUpdateResult result = LiveUpdate(host.Request(), host.deps());
+  EXPECT_THAT(result.status, StatusIs(absl::StatusCode::kInternal,
+                                      HasSubstr("injected")));
+  EXPECT_FALSE(result.no_go);
+  EXPECT_EQ(result.report.result(), UpdateReport::FAILED_UNHARMED)
+      << result.report.DebugString();
+  EXPECT_THAT(result.report.reason(), HasSubstr("injected"));
+  EXPECT_EQ(host.hypervisor().vm("vm1").info.state, VmState::kRunning);
+  EXPECT_EQ(host.hypervisor().vm("vm2").info.state, VmState::kRunning);
+  EXPECT_EQ(host.hypervisor().vm("vm3").info.state, VmState::kPaused);
+  EXPECT_FALSE(host.hypervisor().vm("vm1").save_pending);
+  EXPECT_FALSE(*host.kexec().IsStaged());
+  EXPECT_THAT(host.LeftInPreservedMemory(), IsEmpty());
+  ASSERT_OK_AND_ASSIGN(const auto journal,
+                       ReadJournal(host.deps().paths.run_dir));
+  EXPECT_FALSE(journal.has_value());
+
+  // And it works when tried again.
+  host.StopFailing();
+  EXPECT_THAT(LiveUpdate(host.Request(), host.deps()).status, IsOk());
+  host.Kexec(1);
+  ASSERT_OK_AND_ASSIGN(const UpdateReport report,
+                       RestoreAll(host.clock().Sample(), host.deps()));
+  EXPECT_EQ(report.result(), UpdateReport::UPDATED) << report.DebugString();
+}
+
+const absl::Status kInjected = absl::InternalError("injected");
+
+INSTANTIATE_TEST_SUITE_P(
+    BeforeTheJump, FailureTest,
+    ::testing::Values(
+        Failure{"Describe",
+                [](FakeHost& host) {
+                  host.hypervisor().FailNext("Describe", "vm2", kInjected);
+                }},
+        Failure{"Stage",
+                [](FakeHost& host) { host.kexec().FailNextStage(kInjected); }},
+        Failure{"Pause",
+                [](FakeHost& host) {
+                  host.hypervisor().FailNext("Pause", "vm2", kInjected);
+                }},
+        Failure{"Save",
+                [](FakeHost& host) {
+                  host.hypervisor().FailNext("Save", "vm2", kInjected);
+                }},
+        Failure{"Jump",
+                [](FakeHost& host) { host.kexec().FailNextJump(kInjected); }},
+        Failure{"EnterPrepare",
+                [](FakeHost& host) { host.FailOn(Phase::kPrepare); }},
+        Failure{"EnterPause",
+                [](FakeHost& host) { host.FailOn(Phase::kPause); }},
+        Failure{"EnterSave", [](FakeHost& host) { host.FailOn(Phase::kSave); }},
+        Failure{"EnterCommit",
+                [](FakeHost& host) { host.FailOn(Phase::kCommit); }},
+        Failure{"EnterJump",
+                [](FakeHost& host) { host.FailOn(Phase::kJump); }}),
+    [](const auto& param_info) { return std::string(param_info.param.name); });
+
+// A process that is killed undoes nothing itself; the next one does.
+class KilledTest : public ::testing::TestWithParam<Phase> {};
+
+TEST_P(KilledTest, AnAbortTakesItBack) {
+  FakeHost host;
+  host.hypervisor().AddVm("vm1", VmState::kRunning, kMemory);
+  host.hypervisor().AddVm("vm2", VmState::kPaused, kMemory);
+  EXPECT_DEATH(
+      {
+        host.DieOn(GetParam());
+        (void)LiveUpdate(host.Request(), host.deps());
+      },
+      "");
+  // The fake VMs of the child died with it: put ours where its were.
+  if (GetParam() > Phase::kPause) {
+    ASSERT_THAT(host.hypervisor().Pause(host.hypervisor().vm("vm1").info.ref,
+                                        absl::InfiniteFuture()),
+                IsOk());
+  }
+
+  EXPECT_THAT(UndoInterruptedUpdate(host.deps()), IsOk());
+  EXPECT_EQ(host.hypervisor().vm("vm1").info.state, VmState::kRunning);
+  EXPECT_EQ(host.hypervisor().vm("vm2").info.state, VmState::kPaused);
+  EXPECT_THAT(host.LeftInPreservedMemory(), IsEmpty());
+  host.Kexec(1);  // And what it had committed is not restored by a later boot.
+  EXPECT_THAT(RestoreAll(host.clock().Sample(), host.deps()),
+              StatusIs(absl::StatusCode::kNotFound, HasSubstr("no handover")));
+}
+
+INSTANTIATE_TEST_SUITE_P(AtEachPhase, KilledTest,
+                         ::testing::Values(Phase::kPrepare, Phase::kPause,
+                                           Phase::kSave, Phase::kCommit,
+                                           Phase::kJump),
+                         [](const auto& param_info) {
+                           return std::string(PhaseName(param_info.param));
+                         });
+
+TEST(LiveUpdateTest, ANewcomerStopsTheUpdate) {
+  FakeHost host;
+  host.hypervisor().AddVm("vm1", VmState::kRunning, kMemory);
+  host.OnEntering(Phase::kPause, [&host] {
+    host.hypervisor().AddVm("late", VmState::kRunning, kMemory);
+  });
+  const LiveUpdateResult result = LiveUpdate(host.Request(), host.deps());
+  EXPECT_THAT(result.status,
+              StatusIs(absl::StatusCode::kAborted, HasSubstr("late")));
+  EXPECT_EQ(host.hypervisor().vm("vm1").info.state, VmState::kRunning);
+}
+
+TEST(LiveUpdateTest, AVmWhoseQemuDiesIsNamedAndTheOthersRun) {
+  FakeHost host;
+  host.hypervisor().AddVm("vm1", VmState::kRunning, kMemory);
+  host.hypervisor().AddVm("vm2", VmState::kRunning, kMemory);
+  host.hypervisor().FailNext("Save", "vm2", kInjected);
+  host.hypervisor().FailNext("Resume", "vm2",
+                             absl::NotFoundError("no process"));
+  const LiveUpdateResult result = LiveUpdate(host.Request(), host.deps());
+  EXPECT_EQ(result.report.result(), UpdateReport::FAILED_UNHARMED);
+  EXPECT_THAT(result.report.reason(), HasSubstr("vm2: its QEMU is gone"));
+  EXPECT_EQ(host.hypervisor().vm("vm1").info.state, VmState::kRunning);
+}
+
+TEST(LiveUpdateTest, AVmThatCantBeResumedIsReported) {
+  FakeHost host;
+  host.hypervisor().AddVm("vm1", VmState::kRunning, kMemory);
+  host.hypervisor().FailNext("Save", "vm1", kInjected);
+  host.hypervisor().FailNext("Resume", "vm1",
+                             absl::DeadlineExceededError("QEMU is silent"));
+  const LiveUpdateResult result = LiveUpdate(host.Request(), host.deps());
+  EXPECT_EQ(result.report.result(), UpdateReport::FAILED_RESUME);
+  EXPECT_THAT(result.report.reason(), HasSubstr("vm1: QEMU is silent"));
+  // The next start of the program tries again.
+  EXPECT_THAT(UndoInterruptedUpdate(host.deps()), IsOk());
+  EXPECT_EQ(host.hypervisor().vm("vm1").info.state, VmState::kRunning);
+}
+
+TEST(RestoreTest, OneVmsFailureDoesNotHoldUpAnotherAndARetryBringsItBack) {
+  FakeHost host;
+  host.hypervisor().AddVm("vm1", VmState::kRunning, kMemory);
+  host.hypervisor().AddVm("vm2", VmState::kRunning, kMemory);
+  ASSERT_THAT(LiveUpdate(host.Request(), host.deps()).status, IsOk());
+  host.Kexec(1);
+  host.hypervisor().FailNext("Restore", "vm2", kInjected);
+  ASSERT_OK_AND_ASSIGN(UpdateReport report,
+                       RestoreAll(host.clock().Sample(), host.deps()));
+  EXPECT_EQ(report.result(), UpdateReport::PARTIAL);
+  EXPECT_EQ(host.hypervisor().vm("vm1").info.state, VmState::kRunning);
+  EXPECT_EQ(report.vms(1).result(), VmReport::NOT_RESTORED);
+  EXPECT_EQ(report.vms(1).reason(), "injected");
+  EXPECT_THAT(report.vms(1).next_step(), HasSubstr("restore --retry vm2"));
+  // A plain restore has nothing new to do, and says who waits.
+  EXPECT_THAT(RestoreAll(host.clock().Sample(), host.deps()),
+              StatusIs(absl::StatusCode::kNotFound, HasSubstr("1 VMs")));
+
+  ASSERT_OK_AND_ASSIGN(report, RetryVm("vm2", host.deps()));
+  EXPECT_EQ(report.result(), UpdateReport::UPDATED) << report.DebugString();
+  EXPECT_EQ(host.hypervisor().vm("vm2").info.state, VmState::kRunning);
+  EXPECT_EQ(host.hypervisor().Memory("vm2"), kMemory);
+  EXPECT_THAT(host.LeftInPreservedMemory(), IsEmpty());
+}
+
+TEST(RestoreTest, ADiscardedVmIsGivenUp) {
+  FakeHost host;
+  host.hypervisor().AddVm("vm1", VmState::kRunning, kMemory);
+  ASSERT_THAT(LiveUpdate(host.Request(), host.deps()).status, IsOk());
+  host.Kexec(1);
+  host.hypervisor().FailNext("Restore", "vm1", kInjected);
+  ASSERT_THAT(RestoreAll(host.clock().Sample(), host.deps()), IsOk());
+  EXPECT_THAT(DiscardVm("vm1", host.deps()), IsOk());
+  EXPECT_THAT(host.LeftInPreservedMemory(), IsEmpty());
+  EXPECT_THAT(RetryVm("vm1", host.deps()),
+              StatusIs(absl::StatusCode::kNotFound, HasSubstr("vm1")));
+}
+
+TEST(RestoreTest, ATornHandoverStartsNoVmAndKeepsEverything) {
+  FakeHost host;
+  host.hypervisor().AddVm("vm1", VmState::kRunning, kMemory);
+  ASSERT_THAT(LiveUpdate(host.Request(), host.deps()).status, IsOk());
+  host.Kexec(1);
+  host.FlipHandoverByte(/*offset=*/16);
+  ASSERT_OK_AND_ASSIGN(const UpdateReport report,
+                       RestoreAll(host.clock().Sample(), host.deps()));
+  EXPECT_EQ(report.result(), UpdateReport::HANDOVER_REFUSED);
+  EXPECT_EQ(host.hypervisor().vm("vm1").info.state, VmState::kOff);
+  EXPECT_FALSE(host.LeftInPreservedMemory().empty());
+}
+
+TEST(RestoreTest, AutostartIsHeldAndGivenBack) {
+  FakeHost host;
+  host.hypervisor().AddVm("vm1", VmState::kRunning, kMemory);
+  ASSERT_THAT(LiveUpdate(host.Request(), host.deps()).status, IsOk());
+  host.Kexec(1);
+  ASSERT_OK_AND_ASSIGN(const bool held, HoldAutostart(host.deps()));
+  EXPECT_TRUE(held);
+  EXPECT_TRUE(std::filesystem::exists(host.deps().paths.autostarted_file));
+  ASSERT_THAT(RestoreAll(host.clock().Sample(), host.deps()), IsOk());
+  ASSERT_OK_AND_ASSIGN(const bool again, HoldAutostart(host.deps()));
+  EXPECT_FALSE(again);
+}
+
+TEST(RestoreTest, WithoutAHandoverItDoesNothing) {
+  FakeHost host;
+  EXPECT_THAT(RestoreAll(host.clock().Sample(), host.deps()),
+              StatusIs(absl::StatusCode::kNotFound, HasSubstr("no handover")));
+}
+
+}  // namespace
+}  // namespace live_update

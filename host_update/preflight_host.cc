@@ -1,0 +1,205 @@
+// Preflight of the host: what every update needs of it, whatever the target.
+
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "absl/strings/str_cat.h"
+#include "host_update/preflight_findings.h"
+#include "loader/command_line.h"
+#include "loader/memory_map.h"
+
+namespace live_update {
+namespace {
+
+void CheckRights(const HostFacts& host, Findings& findings) {
+  if (host.is_root && host.has_cap_sys_boot) {
+    findings.Ok("HOST_ROOT", "root, with CAP_SYS_BOOT");
+    return;
+  }
+  findings.Error("HOST_ROOT",
+                 host.is_root ? "root, but without CAP_SYS_BOOT: in a "
+                                "container or a confined unit"
+                              : "not root",
+                 "run it as root on the host itself: sudo host-update check");
+}
+
+void CheckInterrupted(bool interrupted, Findings& findings) {
+  if (!interrupted) {
+    findings.Ok("UPDATE_INTERRUPTED", "no earlier update is unfinished");
+    return;
+  }
+  findings.Error("UPDATE_INTERRUPTED",
+                 "an earlier update was cut off; VMs may still be paused",
+                 "host-update abort");
+}
+
+void CheckVersions(const absl::StatusOr<HypervisorVersions>& versions,
+                   Findings& findings) {
+  if (!versions.ok()) {
+    findings.Error(
+        "LIBVIRT_VERSION",
+        absl::StrCat("libvirt can't be reached: ", versions.status().message()),
+        "systemctl status libvirtd virtqemud.socket");
+    return;
+  }
+  if (IsAtLeast(versions->libvirt, kOldestLibvirt[0], kOldestLibvirt[1])) {
+    findings.Ok("LIBVIRT_VERSION", absl::StrCat("libvirt ", versions->libvirt));
+  } else {
+    findings.Error(
+        "LIBVIRT_VERSION",
+        absl::StrCat("libvirt ", versions->libvirt, "; 11.3 is needed"),
+        "apt install -t bookworm-backports libvirt-daemon-system");
+  }
+  if (!IsAtLeast(versions->qemu, kOldestQemu[0], kOldestQemu[1])) {
+    findings.Error("QEMU_VERSION",
+                   absl::StrCat("QEMU ", versions->qemu,
+                                "; 10.0 is needed (cpr-transfer)"),
+                   "apt install -t bookworm-backports qemu-system-x86");
+  } else {
+    findings.Ok("QEMU_VERSION", absl::StrCat("QEMU ", versions->qemu));
+  }
+}
+
+void CheckReservation(const HostFacts& host, const PreservedMount& mount,
+                      Findings& findings) {
+  constexpr char kRemedy[] =
+      "put memmap=SIZE!START on the kernel command line (GRUB_CMDLINE_LINUX in "
+      "/etc/default/grub, update-grub), reboot once, then mkfs.ext4 -b 4096 "
+      "/dev/pmem0";
+  const auto memmap = loader::MemmapRegions(host.command_line);
+  for (const absl::Status& status :
+       {mount.range.status(), host.memory_map.status(), memmap.status()}) {
+    if (!status.ok()) {
+      findings.Error("DAX_RANGE", status.message(), kRemedy);
+      return;
+    }
+  }
+  const auto reservation =
+      loader::FindReservation(*mount.range, *memmap, *host.memory_map);
+  if (!reservation.ok()) {
+    findings.Error("DAX_RANGE", reservation.status().message(), kRemedy);
+    return;
+  }
+  const std::string place =
+      absl::StrCat(mount.mount.source, " at ", mount.range->ToString());
+  if (reservation->by == loader::PmemReservation::By::kFirmware) {
+    findings.Ok("DAX_RANGE", absl::StrCat(place, ", kept by the firmware"));
+    return;
+  }
+  findings.Ok("DAX_RANGE",
+              absl::StrCat(place, reservation->exact ? " is" : " lies in",
+                           " memmap=", reservation->memmap));
+}
+
+void CheckPreservedMemory(const PreflightInput& input, Findings& findings) {
+  const absl::StatusOr<PreservedMount>& mount = input.host.preserved;
+  if (!mount.ok()) {
+    findings.Error("DAX_MOUNTED",
+                   absl::StrCat("no directory for preserved memory: ",
+                                mount.status().message()),
+                   "mount -o dax /dev/pmem0 on it, also in /etc/fstab");
+    return;
+  }
+  const std::string where =
+      absl::StrCat(mount->directory, ": ", mount->mount.file_system, " on ",
+                   mount->mount.source);
+  if (mount->dax == PreservedMount::Dax::kNever) {
+    findings.Error("DAX_MOUNTED",
+                   absl::StrCat(where,
+                                ", mounted without dax: files there lie in the "
+                                "page cache and are lost"),
+                   absl::StrCat("mount -o dax /dev/pmem0 ", mount->directory,
+                                " (and dax in its options in /etc/fstab)"));
+    return;
+  }
+  findings.Ok("DAX_MOUNTED",
+              absl::StrCat(where, mount->dax == PreservedMount::Dax::kAlways
+                                      ? ", dax"
+                                      : ", dax for files that ask for it"));
+  CheckReservation(input.host, *mount, findings);
+
+  const std::string space = absl::StrCat(
+      Size(mount->free_bytes), " of ", Size(mount->total_bytes),
+      " free; the VMs' state needs ", Size(input.state_area_bytes));
+  if (mount->free_bytes >= input.state_area_bytes) {
+    findings.Ok("DAX_SPACE", space);
+  } else {
+    findings.Error("DAX_SPACE", space,
+                   absl::StrCat("du -ah ", mount->mount.mount_point,
+                                " and remove what is not a VM's, or shut one "
+                                "VM down"));
+  }
+}
+
+void CheckKexec(const HostFacts& host, Findings& findings) {
+  const loader::KexecPolicy& policy = host.kexec_policy;
+  if (!host.kernel_staged.ok()) {
+    findings.Error("KEXEC_ALLOWED", host.kernel_staged.status().message(),
+                   "boot a kernel with CONFIG_KEXEC_FILE=y");
+    return;
+  }
+  if (policy.load_disabled == "1" || policy.load_limit == "0") {
+    const char* which = policy.load_disabled == "1"
+                            ? "kernel.kexec_load_disabled"
+                            : "kernel.kexec_load_limit_reboot";
+    findings.Error("KEXEC_ALLOWED",
+                   absl::StrCat(which,
+                                " forbids loading a kernel until the "
+                                "next cold boot"),
+                   absl::StrCat("grep -r ", which,
+                                " /etc/sysctl.conf /etc/sysctl.d /usr/lib/"
+                                "sysctl.d, take it out, reboot the host once"));
+  } else if (!policy.lockdown.empty() && policy.lockdown != "none") {
+    findings.Warning(
+        "KEXEC_ALLOWED",
+        absl::StrCat("locked down (", policy.lockdown,
+                     "): only a kernel with a trusted signature can be loaded"),
+        "take the signed package: apt install linux-image-amd64 (not "
+        "-unsigned)");
+  } else {
+    findings.Ok("KEXEC_ALLOWED",
+                host.secure_boot.value_or(false)
+                    ? "kexec_file_load is allowed (secure boot, no lockdown)"
+                    : "kexec_file_load is allowed");
+  }
+  if (!*host.kernel_staged) {
+    findings.Ok("KERNEL_STAGED", "no kernel is staged");
+  } else {
+    findings.Warning("KERNEL_STAGED",
+                     "a kernel is staged already, by another program; the "
+                     "update replaces it, and a reboot now would jump into it",
+                     "kexec -u");
+  }
+}
+
+void CheckClock(const HostFacts& host, Findings& findings) {
+  if (host.clocksource == "tsc" && host.constant_tsc && host.nonstop_tsc) {
+    findings.Ok("CLOCK_TSC", "the TSC keeps the time over the jump");
+    return;
+  }
+  findings.Warning(
+      "CLOCK_TSC",
+      absl::StrCat("clock source ",
+                   host.clocksource.empty() ? "unknown" : host.clocksource,
+                   host.constant_tsc ? "" : ", no constant_tsc",
+                   host.nonstop_tsc ? "" : ", no nonstop_tsc",
+                   ": blackouts are measured by the wall clock, to within "
+                   "what it is off"),
+      "nothing is needed for the VMs; for exact figures see "
+      "/sys/devices/system/clocksource/clocksource0/available_clocksource");
+}
+
+}  // namespace
+
+void EvaluateHost(const PreflightInput& input, CheckReport* report) {
+  Findings findings("host", report);
+  CheckRights(input.host, findings);
+  CheckInterrupted(input.update_interrupted, findings);
+  CheckVersions(input.versions, findings);
+  CheckPreservedMemory(input, findings);
+  CheckKexec(input.host, findings);
+  CheckClock(input.host, findings);
+}
+
+}  // namespace live_update

@@ -1,0 +1,83 @@
+#include "host_update/prepare.h"
+
+#include <string>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "absl/time/time.h"
+#include "base/log.h"
+#include "base/status_macros.h"
+#include "host_update/bounded_sync.h"
+#include "host_update/identity.h"
+
+namespace live_update {
+namespace {
+
+// Stages the very files that the check read.
+absl::Status Stage(const CheckedHost& checked, const Dependencies& deps) {
+  return Annotate(
+      deps.kexec->StageFile(checked.target.kernel, checked.target.initrd,
+                            checked.target.command_line),
+      absl::StrCat("stage ", checked.target.kernel_path));
+}
+
+absl::StatusOr<PreparedVm> PrepareVm(VmFacts& facts,
+                                     OutgoingPreservation& outgoing,
+                                     const Dependencies& deps) {
+  PreparedVm vm{.info = facts.info};
+  for (GuestRam& ram : facts.ram) {
+    LU_ASSIGN_OR_RETURN(
+        PreservedRam preserved,
+        outgoing.PreserveRam(facts.info.ref.uuid, ram.name, ram.fd));
+    vm.ram.push_back({.block = ram.name, .preserved = std::move(preserved)});
+  }
+  LU_ASSIGN_OR_RETURN(vm.description,
+                      deps.hypervisor->Describe(
+                          facts.info.ref, absl::Now() + deps.limits.call));
+  return vm;
+}
+
+}  // namespace
+
+uint64_t StateAreaBytesFor(size_t vm_count, uint64_t bytes_per_vm) {
+  return StateAreaBytes(std::vector<VmStateEstimate>(
+      vm_count, {.auxiliary_ram_bytes = bytes_per_vm}));
+}
+
+absl::StatusOr<PreparedUpdate> Prepare(const UpdateRequest& request,
+                                       CheckedHost& checked,
+                                       const std::string& update_id,
+                                       const Dependencies& deps) {
+  PreparedUpdate update{.update_id = update_id, .host = checked.host};
+  LU_ASSIGN_OR_RETURN(const uint64_t last,
+                      ReadCounter(deps.paths.state_dir, kBegunCounter));
+  update.counter = last + 1;
+  LU_RETURN_IF_ERROR(
+      WriteCounter(deps.paths.state_dir, kBegunCounter, update.counter));
+  for (const VmInfo& vm : checked.all_vms) {
+    if (vm.state == VmState::kOff) {
+      update.inactive_vm_uuids.push_back(vm.ref.uuid);
+    }
+  }
+
+  LU_ASSIGN_OR_RETURN(update.outgoing, deps.memory->Begin(update_id));
+  LU_ASSIGN_OR_RETURN(
+      absl::Span<uint8_t> area,
+      update.outgoing->ReserveStateArea(StateAreaBytesFor(
+          checked.vms.size(), request.state_bytes_per_vm)));
+  LU_ASSIGN_OR_RETURN(update.writer, HandoverWriter::Create(area));
+  for (VmFacts& facts : checked.vms) {
+    absl::StatusOr<PreparedVm> vm = PrepareVm(facts, *update.outgoing, deps);
+    if (!vm.ok()) {
+      return Annotate(vm.status(),
+                      absl::StrCat("prepare ", facts.info.ref.name));
+    }
+    update.vms.push_back(*std::move(vm));
+  }
+  LU_RETURN_IF_ERROR(Stage(checked, deps));
+  // Writes most of what the sync in the blackout would have to write.
+  LU_RETURN_IF_ERROR(BoundedSync(deps.sync).Wait(deps.limits.sync));
+  return update;
+}
+
+}  // namespace live_update

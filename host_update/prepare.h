@@ -1,0 +1,59 @@
+// prepare: all that can be done, or can fail, while the VMs run.
+
+#ifndef HOST_UPDATE_PREPARE_H_
+#define HOST_UPDATE_PREPARE_H_
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "host_update/check.h"
+#include "host_update/dependencies.h"
+#include "host_update/hypervisor.h"
+#include "state_preserve/handover_writer.h"
+#include "state_preserve/preserved_memory.h"
+
+namespace live_update {
+
+// One block of guest RAM under protection.
+struct PreparedRam {
+  std::string block;
+  PreservedRam preserved;
+};
+
+struct PreparedVm {
+  VmInfo info;
+  VmDescription description;
+  std::vector<PreparedRam> ram;
+  // Set by PauseVm.
+  uint64_t paused_tsc = 0;
+  double pause_s = 0;
+};
+
+// A host ready for the pause: kernel staged, guest RAM preserved, room for the
+// handover reserved.
+struct PreparedUpdate {
+  std::string update_id;
+  HostFacts host;
+  uint64_t counter = 0;
+  std::vector<PreparedVm> vms;
+  std::vector<std::string> inactive_vm_uuids;
+  std::unique_ptr<OutgoingPreservation> outgoing;
+  std::unique_ptr<HandoverWriter> writer;
+};
+
+// Preserved memory that the handover of so many VMs takes at most.
+uint64_t StateAreaBytesFor(size_t vm_count, uint64_t bytes_per_vm);
+
+// VMs run on throughout. On failure what was done so far stays: UndoUpdate
+// takes it back.
+absl::StatusOr<PreparedUpdate> Prepare(const UpdateRequest& request,
+                                       CheckedHost& checked,
+                                       const std::string& update_id,
+                                       const Dependencies& deps);
+
+}  // namespace live_update
+
+#endif  // HOST_UPDATE_PREPARE_H_

@@ -1,0 +1,166 @@
+#include "host_update/report/report_text.h"
+
+#include <algorithm>
+#include <string>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+
+namespace live_update {
+namespace {
+
+std::string Bytes(uint64_t bytes) {
+  if (bytes < 10'000) return absl::StrCat(bytes, " B");
+  if (bytes < (uint64_t{10} << 20)) {
+    return absl::StrFormat("%.0f KiB", static_cast<double>(bytes) / 1024);
+  }
+  return absl::StrFormat("%.0f MiB",
+                         static_cast<double>(bytes) / (1024 * 1024));
+}
+
+const char* SeverityWord(Finding::Severity severity) {
+  switch (severity) {
+    case Finding::OK:
+      return " ok   ";
+    case Finding::WARNING:
+      return " warn ";
+    default:
+      return " ERROR";
+  }
+}
+
+const char* ResultSentence(UpdateReport::Result result) {
+  switch (result) {
+    case UpdateReport::UPDATED:
+      return "updated: every VM runs on";
+    case UpdateReport::PARTIAL:
+      return "updated, but not every VM is restored";
+    case UpdateReport::HANDOVER_REFUSED:
+      return "new kernel, but the handover was refused: no VM was restored";
+    case UpdateReport::FAILED_UNHARMED:
+      return "failed before the kexec: every VM runs as before";
+    case UpdateReport::FAILED_RESUME:
+      return "failed before the kexec, and a VM does not run as before";
+    default:
+      return "unknown";
+  }
+}
+
+std::string VmText(const VmReport& vm) {
+  if (vm.result() != VmReport::RESTORED) {
+    return absl::StrCat("  ", vm.name(), ": NOT RESTORED: ", vm.reason(), "\n",
+                        "      ", vm.next_step(), "\n");
+  }
+  std::string text = absl::StrFormat(
+      "  %-16s blackout %7.2f s   pause %.2f  save %.2f  restore %.2f  resume "
+      "%.2f\n      state %s + %s of small blocks; RAM %s, copied: %d B\n",
+      vm.name(), vm.blackout_s(), vm.pause_s(), vm.save_s(), vm.restore_s(),
+      vm.resume_s(), Bytes(vm.device_state_bytes()),
+      Bytes(vm.auxiliary_bytes()), Bytes(vm.ram_bytes()),
+      vm.ram_bytes_copied());
+  for (const std::string& line : vm.ram_proof()) {
+    absl::StrAppend(&text, "      ", line, "\n");
+  }
+  return text;
+}
+
+}  // namespace
+
+std::string CheckText(const CheckReport& check) {
+  std::string text;
+  int errors = 0;
+  int warnings = 0;
+  size_t subject_width = 4;
+  for (const Finding& finding : check.findings()) {
+    subject_width = std::max(subject_width, finding.subject().size());
+  }
+  for (const Finding& finding : check.findings()) {
+    absl::StrAppendFormat(&text, "%s %-20s %-*s  %s\n",
+                          SeverityWord(finding.severity()), finding.code(),
+                          static_cast<int>(std::min<size_t>(subject_width, 40)),
+                          finding.subject(), finding.message());
+    if (!finding.remedy().empty()) {
+      absl::StrAppend(&text, "        fix: ", finding.remedy(), "\n");
+    }
+    errors += finding.severity() == Finding::ERROR ? 1 : 0;
+    warnings += finding.severity() == Finding::WARNING ? 1 : 0;
+  }
+  absl::StrAppendFormat(&text, "%s: %d errors, %d warnings.\n",
+                        check.go() ? "Go" : "No-go", errors, warnings);
+  return text;
+}
+
+std::string PlanText(const UpdatePlan& plan) {
+  std::string text =
+      absl::StrCat("Into ", plan.kernel(), "\n  initrd  ", plan.initrd(),
+                   "\n  command line  ", plan.command_line(), "\n");
+  for (const auto& vm : plan.vms()) {
+    absl::StrAppendFormat(&text, "  %-16s %s, %s\n", vm.name(), vm.way(),
+                          Bytes(vm.ram_bytes()));
+  }
+  for (const std::string& step : plan.steps()) {
+    absl::StrAppend(&text, step, "\n");
+  }
+  return text;
+}
+
+std::string ReportText(const UpdateReport& report) {
+  std::string text = absl::StrFormat(
+      "Update %s, begun %s: %s\n", report.update_id(), report.started_at(),
+      ResultSentence(report.result()));
+  if (!report.reason().empty()) {
+    absl::StrAppend(&text, "  reason: ", report.reason(), "\n");
+  }
+  if (!report.failed_phase().empty()) {
+    absl::StrAppend(&text, "  in phase: ", report.failed_phase(), "\n");
+  }
+  absl::StrAppendFormat(
+      &text, "  kernel %s -> %s\n  boot   %s -> %s\n", report.kernel_before(),
+      report.kernel_after(), report.boot_id_before(), report.boot_id_after());
+  if (report.phases_size() > 0) {
+    absl::StrAppendFormat(
+        &text,
+        "  host blackout %.2f s (first pause to last VM running), clock over "
+        "the jump: %s, put right by %+.3f s\n",
+        report.host_blackout_s(), report.clock_bridge(), report.clock_step_s());
+    for (const PhaseSpan& span : report.phases()) {
+      absl::StrAppendFormat(&text, "  %-8s at %8.3f s  took %8.3f s\n",
+                            span.phase(), span.start_s(), span.duration_s());
+    }
+  }
+  for (const VmReport& vm : report.vms()) absl::StrAppend(&text, VmText(vm));
+  return text;
+}
+
+std::string StatusText(const HostStatus& status) {
+  std::string text = absl::StrCat("Host   running ", status.kernel(),
+                                  status.kernel_staged()
+                                      ? ", A KERNEL IS STAGED FOR KEXEC\n"
+                                      : ", no kernel staged\n",
+                                  "Update ", status.phase(), "\n");
+  if (status.interrupted()) {
+    absl::StrAppend(&text,
+                    "       it was cut off and is not taken back: give "
+                    "`host-update abort`\n");
+  }
+  for (const std::string& vm : status.unrestored_vms()) {
+    absl::StrAppend(&text, "VM     ", vm,
+                    " was not restored; memory and state are kept: "
+                    "`host-update restore --retry ",
+                    vm, "`\n");
+  }
+  for (const auto& vm : status.vms()) {
+    absl::StrAppendFormat(&text, "VM     %-16s %s\n", vm.name(), vm.state());
+  }
+  if (status.has_last_update()) {
+    const UpdateReport& last = status.last_update();
+    absl::StrAppendFormat(&text, "Last   %s %s -> %s  %s\n", last.started_at(),
+                          last.kernel_before(), last.kernel_after(),
+                          ResultSentence(last.result()));
+  } else {
+    absl::StrAppend(&text, "Last   no update on record\n");
+  }
+  return text;
+}
+
+}  // namespace live_update

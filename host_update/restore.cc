@@ -1,0 +1,274 @@
+#include "host_update/restore.h"
+
+#include <fcntl.h>
+#include <sys/utsname.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <filesystem>
+#include <memory>
+#include <string>
+#include <system_error>
+#include <utility>
+#include <vector>
+
+#include "absl/container/flat_hash_set.h"
+#include "absl/strings/str_cat.h"
+#include "absl/time/time.h"
+#include "base/file.h"
+#include "base/log.h"
+#include "base/status_macros.h"
+#include "host_update/clock.h"
+#include "host_update/history.h"
+#include "host_update/identity.h"
+#include "host_update/parallel.h"
+#include "host_update/restore_vm.h"
+#include "host_update/spans.h"
+#include "state_preserve/handover_reader.h"
+
+namespace live_update {
+namespace {
+
+// Says that HoldAutostart held it, so that it is given back once.
+std::string HeldMarker(const Dependencies& deps) {
+  return absl::StrCat(deps.paths.run_dir, "/autostart-held");
+}
+
+absl::Status CreateFile(const std::string& path) {
+  std::error_code error;
+  std::filesystem::create_directories(
+      std::filesystem::path(path).parent_path(), error);
+  const UniqueFd fd(open(path.c_str(), O_WRONLY | O_CREAT | O_CLOEXEC, 0600));
+  if (fd.ok()) return absl::OkStatus();
+  return absl::ErrnoToStatus(errno, absl::StrCat("create ", path));
+}
+
+// The handover of the last kernel, or of a run of this program that was cut off
+// before it had tried all VMs. kNotFound: neither.
+absl::StatusOr<std::unique_ptr<IncomingPreservation>> FindHandover(
+    uint64_t last_restored, const Dependencies& deps) {
+  auto incoming = deps.memory->Retrieve();
+  if (!absl::IsNotFound(incoming.status())) return incoming;
+  LU_ASSIGN_OR_RETURN(auto unfinished, deps.memory->Unfinished());
+  size_t waiting = 0;
+  for (auto& set : unfinished) {
+    const auto reader = HandoverReader::Open(set->image());
+    if (!reader.ok() || reader->host().counter() > last_restored) {
+      return std::move(set);
+    }
+    LU_ASSIGN_OR_RETURN(const auto uuids, set->VmUuids());
+    waiting += uuids.size();
+  }
+  if (waiting > 0) {
+    return absl::NotFoundError(absl::StrCat(
+        "no new handover; ", waiting,
+        " VMs of earlier ones wait for `host-update restore --retry VM`"));
+  }
+  return absl::NotFoundError("no handover: nothing to restore");
+}
+
+// What can be said of an update whose handover is not usable.
+UpdateReport Refused(const IncomingPreservation& incoming,
+                     const HostFacts& host, const absl::Status& why) {
+  UpdateReport report;
+  report.set_update_id(incoming.update_id());
+  report.set_result(UpdateReport::HANDOVER_REFUSED);
+  report.set_reason(absl::StrCat(
+      why.message(), "; no VM was started from it, and everything is kept"));
+  report.set_kernel_after(host.kernel_release);
+  report.set_boot_id_after(host.boot_id);
+  return report;
+}
+
+// Reads all VMs. Those whose part of the image is torn go into the report at
+// once; the others come back as (index into report.vms, VM).
+std::vector<std::pair<int, IncomingVm>> ReadVms(const HandoverReader& reader,
+                                                UpdateReport& report) {
+  std::vector<std::pair<int, IncomingVm>> vms;
+  for (size_t i = 0; i < reader.vms().size(); ++i) {
+    VmReport& vm_report = *report.add_vms();
+    absl::StatusOr<IncomingVm> vm = reader.ReadVm(i);
+    if (vm.ok()) {
+      vms.emplace_back(report.vms_size() - 1, *std::move(vm));
+      continue;
+    }
+    vm_report.set_name(reader.vms()[i].name);
+    vm_report.set_uuid(reader.vms()[i].uuid);
+    vm_report.set_result(VmReport::NOT_RESTORED);
+    vm_report.set_reason(std::string(vm.status().message()));
+    vm_report.set_next_step(absl::StrCat(
+        "its memory is kept, but its state is damaged: start it afresh with "
+        "`host-update restore --discard ",
+        vm_report.name(), "`, then `virsh start ", vm_report.name(), "`"));
+    LogError(absl::StrCat(vm_report.name(), ": ", vm_report.reason()));
+  }
+  return vms;
+}
+
+// Makes the wall clock go on from the old kernel's, before the first VM sees
+// it. Not set by the RTC alone, which knows whole seconds.
+void BridgeHostClock(const HostRecord& record, const ClockSample& first_line,
+                     const Dependencies& deps, UpdateReport& report) {
+  const ClockBridge bridge =
+      BridgeClocks(record.committed_at(), record.tsc_hz(), first_line);
+  report.set_clock_bridge(bridge.by_tsc ? "tsc" : "realtime");
+  if (!bridge.by_tsc) return;
+  const absl::Time now =
+      absl::FromUnixNanos(deps.clock->Sample().realtime_ns()) +
+      absl::Seconds(bridge.clock_step);
+  if (absl::Status status = deps.clock->SetRealtime(now); status.ok()) {
+    report.set_clock_step_s(bridge.clock_step);
+  } else {
+    LogWarning(absl::StrCat("the wall clock stays off by ", bridge.clock_step,
+                            " s: ", status.message()));
+  }
+}
+
+// libvirtd would have started these at its own start, had it not been held:
+// autostart VMs, but for those that are protected and those that were off
+// before the update.
+void GiveAutostartBack(absl::flat_hash_set<std::string> leave_off,
+                       const Dependencies& deps) {
+  if (access(HeldMarker(deps).c_str(), F_OK) != 0) return;
+  absl::StatusOr<std::vector<VmInfo>> vms =
+      deps.hypervisor->List(absl::Now() + deps.limits.call);
+  if (!vms.ok()) {
+    LogError(absl::StrCat("autostart VMs are not started: ",
+                          vms.status().message()));
+    return;
+  }
+  for (const VmInfo& vm : *vms) {
+    if (!vm.autostart || vm.state != VmState::kOff ||
+        leave_off.contains(vm.ref.uuid)) {
+      continue;
+    }
+    const absl::Status status =
+        deps.hypervisor->Start(vm.ref, absl::Now() + deps.limits.restore);
+    if (!status.ok()) {
+      LogError(absl::StrCat("autostart ", vm.ref.name, ": ", status.message()));
+    }
+  }
+  unlink(HeldMarker(deps).c_str());
+}
+
+// UUIDs of all VMs that still are under protection.
+absl::StatusOr<absl::flat_hash_set<std::string>> ProtectedVms(
+    const Dependencies& deps) {
+  absl::flat_hash_set<std::string> all;
+  LU_ASSIGN_OR_RETURN(const auto sets, deps.memory->Unfinished());
+  for (const auto& set : sets) {
+    LU_ASSIGN_OR_RETURN(const auto uuids, set->VmUuids());
+    all.insert(uuids.begin(), uuids.end());
+  }
+  return all;
+}
+
+// The middle of RestoreAll: every VM on its own, all at once.
+void RestoreVms(const std::vector<std::pair<int, IncomingVm>>& vms,
+                IncomingPreservation& incoming, const SpanClock& span_clock,
+                const Dependencies& deps, UpdateReport& report) {
+  ForEachInParallel(vms.size(), deps.parallelism, [&](size_t i) {
+    VmReport& vm_report = *report.mutable_vms(vms[i].first);
+    const double start = span_clock.Now();
+    RestoreVm(vms[i].second, incoming, deps, vm_report);
+    const double end = span_clock.Now();
+    vm_report.set_restore_s(end - start);
+    if (vm_report.result() != VmReport::RESTORED) return;
+    vm_report.set_blackout_s(
+        end - span_clock.OldKernel(vms[i].second.record.paused_tsc()));
+    LogInfo(absl::StrCat(vm_report.name(), " runs again after ",
+                         vm_report.blackout_s(), " s"));
+  });
+}
+
+// After all VMs run: their place in the network, their memory their own again.
+void SettleVms(const std::vector<std::pair<int, IncomingVm>>& vms,
+               IncomingPreservation& incoming, const SpanClock& span_clock,
+               const Dependencies& deps, UpdateReport& report) {
+  ForEachInParallel(vms.size(), deps.parallelism, [&](size_t i) {
+    VmReport& vm_report = *report.mutable_vms(vms[i].first);
+    if (vm_report.result() != VmReport::RESTORED) return;
+    const double start = span_clock.Now();
+    const VmRef ref{.name = vm_report.name(), .uuid = vm_report.uuid()};
+    if (absl::Status status = deps.hypervisor->Announce(
+            ref, absl::Now() + deps.limits.call);
+        !status.ok()) {
+      LogWarning(absl::StrCat(ref.name, ": announce NICs: ", status.message()));
+    }
+    vm_report.set_resume_s(span_clock.Now() - start);
+    SettleVm(vms[i].second, incoming, deps, vm_report);
+  });
+}
+
+}  // namespace
+
+absl::StatusOr<UpdateReport> RestoreAll(const ClockSample& first_line,
+                                        const Dependencies& deps) {
+  LU_ASSIGN_OR_RETURN(const HostFacts host, deps.host_facts());
+  LU_ASSIGN_OR_RETURN(const uint64_t last_restored,
+                      ReadCounter(deps.paths.state_dir, kRestoredCounter));
+  absl::StatusOr<std::unique_ptr<IncomingPreservation>> incoming =
+      FindHandover(last_restored, deps);
+  if (absl::IsNotFound(incoming.status())) {
+    LU_ASSIGN_OR_RETURN(auto leave_off, ProtectedVms(deps));
+    GiveAutostartBack(std::move(leave_off), deps);
+    return incoming.status();
+  }
+  if (!incoming.ok()) return incoming.status();
+
+  // The image is checked whole before any VM is started from it.
+  absl::StatusOr<HandoverReader> reader =
+      HandoverReader::Open((*incoming)->image());
+  const absl::Status trust =
+      !reader.ok() ? reader.status()
+                   : CheckBelongsHere(reader->host(), host.machine_id,
+                                      host.boot_id, last_restored);
+  if (!trust.ok()) {
+    UpdateReport report = Refused(**incoming, host, trust);
+    LogError(report.reason());
+    LU_RETURN_IF_ERROR(WriteReport(deps.paths.state_dir, report));
+    return report;
+  }
+
+  UpdateReport report = BeginReport(reader->host(), host);
+  report.set_handover_bytes((*incoming)->image().size());
+  BridgeHostClock(reader->host(), first_line, deps, report);
+  const SpanClock span_clock(reader->host(), first_line, *deps.clock);
+  AddOldKernelSpans(reader->host(), span_clock, report);
+
+  const double restore_start = span_clock.Now();
+  LU_RETURN_IF_ERROR(deps.entered(Phase::kRestore));
+  const auto vms = ReadVms(*reader, report);
+  RestoreVms(vms, **incoming, span_clock, deps, report);
+  AddSpan(Phase::kRestore, restore_start, span_clock.Now(), report);
+
+  const double resume_start = span_clock.Now();
+  LU_RETURN_IF_ERROR(deps.entered(Phase::kResume));
+  SettleVms(vms, **incoming, span_clock, deps, report);
+  AddSpan(Phase::kResume, resume_start, span_clock.Now(), report);
+
+  LU_RETURN_IF_ERROR(WriteCounter(deps.paths.state_dir, kRestoredCounter,
+                                  reader->host().counter()));
+  LU_ASSIGN_OR_RETURN(auto leave_off, ProtectedVms(deps));
+  leave_off.insert(reader->host().inactive_vm_uuids().begin(),
+                   reader->host().inactive_vm_uuids().end());
+  GiveAutostartBack(std::move(leave_off), deps);
+  ConcludeReport(report);
+  LU_RETURN_IF_ERROR(WriteReport(deps.paths.state_dir, report));
+  LU_RETURN_IF_ERROR((*incoming)->FinishIfEmpty().status());
+  return report;
+}
+
+absl::StatusOr<bool> HoldAutostart(const Dependencies& deps) {
+  LU_ASSIGN_OR_RETURN(bool waiting, deps.memory->HasHandover());
+  if (!waiting) {
+    LU_ASSIGN_OR_RETURN(const auto unfinished, deps.memory->Unfinished());
+    waiting = !unfinished.empty();
+  }
+  if (!waiting) return false;
+  LU_RETURN_IF_ERROR(CreateFile(deps.paths.autostarted_file));
+  LU_RETURN_IF_ERROR(CreateFile(HeldMarker(deps)));
+  return true;
+}
+
+}  // namespace live_update

@@ -1,0 +1,188 @@
+#include "host_update/restore_vm.h"
+
+#include <sys/stat.h>
+
+#include <cerrno>
+#include <string>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "absl/time/time.h"
+#include "base/log.h"
+#include "base/status_macros.h"
+#include "state_preserve/auxiliary_ram.h"
+
+namespace live_update {
+namespace {
+
+PreservedRam ToPreservedRam(const RamBlock& block) {
+  return {.token = block.in_place().token(),
+          .identity = {.device = block.in_place().device(),
+                       .inode = block.in_place().inode(),
+                       .size_bytes = block.size_bytes()}};
+}
+
+const AuxiliaryRam* FindAuxiliary(const IncomingVm& vm,
+                                  const std::string& name) {
+  for (const AuxiliaryRam& ram : vm.auxiliary) {
+    if (ram.name() == name) return &ram;
+  }
+  return nullptr;
+}
+
+absl::StatusOr<UniqueFd> OpenBlock(const IncomingVm& vm, const RamBlock& block,
+                                   IncomingPreservation& incoming) {
+  if (block.has_in_place()) {
+    return incoming.RetrieveRam(vm.record.uuid(), block.name(),
+                                ToPreservedRam(block));
+  }
+  const AuxiliaryRam* contents = FindAuxiliary(vm, block.name());
+  if (contents == nullptr || contents->size_bytes() != block.size_bytes()) {
+    return absl::DataLossError(absl::StrCat(
+        "the handover lacks the contents of RAM block ", block.name()));
+  }
+  return WriteAuxiliaryRam(*contents);
+}
+
+// Puts together what Hypervisor::Restore takes, and counts it.
+absl::StatusOr<RestorableVm> Assemble(const IncomingVm& vm,
+                                      IncomingPreservation& incoming,
+                                      VmReport& report) {
+  RestorableVm restorable{
+      .ref = {.name = vm.record.name(), .uuid = vm.record.uuid()},
+      .description = {.domain_xml = vm.record.domain_xml(),
+                      .qemu_uid = vm.record.qemu_uid(),
+                      .qemu_gid = vm.record.qemu_gid(),
+                      .qemu_version = vm.record.qemu_version()},
+      .was_running = vm.record.was_running()};
+  restorable.saved.device_state = std::string(vm.device_state);
+  uint64_t ram_bytes = 0;
+  uint64_t auxiliary_bytes = 0;
+  for (const RamBlock& block : vm.record.blocks()) {
+    LU_ASSIGN_OR_RETURN(UniqueFd fd, OpenBlock(vm, block, incoming));
+    restorable.saved.cpr_fds.push_back(
+        {.name = block.name(), .id = block.cpr_id(), .fd = std::move(fd)});
+    if (block.has_in_place()) ram_bytes += block.size_bytes();
+  }
+  for (const AuxiliaryRam& ram : vm.auxiliary) {
+    for (const auto& extent : ram.extents()) {
+      auxiliary_bytes += extent.data().size();
+    }
+  }
+  report.set_device_state_bytes(vm.device_state.size());
+  report.set_auxiliary_bytes(auxiliary_bytes);
+  report.set_ram_bytes(ram_bytes);
+  report.set_ram_bytes_copied(0);
+  return restorable;
+}
+
+absl::StatusOr<RamIdentity> IdentityOf(const UniqueFd& fd) {
+  struct stat stat {};
+  if (fstat(fd.get(), &stat) != 0) return absl::ErrnoToStatus(errno, "fstat");
+  return RamIdentity{.device = stat.st_dev,
+                     .inode = stat.st_ino,
+                     .size_bytes = static_cast<uint64_t>(stat.st_size)};
+}
+
+// Whether the QEMU that runs `vm` now uses the preserved memory. Adds a line of
+// proof per block to `report`.
+absl::Status ProveRamInPlace(const IncomingVm& vm,
+                             IncomingPreservation& incoming,
+                             const Dependencies& deps, VmReport& report) {
+  LU_ASSIGN_OR_RETURN(
+      const VmFacts facts,
+      deps.hypervisor->Examine(
+          {.name = vm.record.name(), .uuid = vm.record.uuid()},
+          absl::Now() + deps.limits.call));
+  for (const RamBlock& block : vm.record.blocks()) {
+    if (!block.has_in_place()) continue;
+    LU_ASSIGN_OR_RETURN(const UniqueFd preserved,
+                        incoming.RetrieveRam(vm.record.uuid(), block.name(),
+                                             ToPreservedRam(block)));
+    LU_ASSIGN_OR_RETURN(const RamIdentity kept, IdentityOf(preserved));
+    bool found = false;
+    for (const GuestRam& ram : facts.ram) {
+      if (ram.name != block.name() || !ram.fd.ok()) continue;
+      LU_ASSIGN_OR_RETURN(const RamIdentity used, IdentityOf(ram.fd));
+      found = used == kept;
+    }
+    if (!found) {
+      return absl::FailedPreconditionError(
+          absl::StrCat("its QEMU does not use the preserved memory of ",
+                       block.name(), ": it was started in another way"));
+    }
+    report.add_ram_proof(absl::StrFormat(
+        "%s: inode %d, %d bytes, mapped by the old QEMU and by the new one; "
+        "not copied",
+        block.name(), kept.inode, kept.size_bytes));
+  }
+  return absl::OkStatus();
+}
+
+// Whether the VM runs already, restored by a run of this program that was cut
+// off. An error: it runs, but not from the preserved memory.
+absl::StatusOr<bool> RunsAlready(const IncomingVm& vm,
+                                 IncomingPreservation& incoming,
+                                 const Dependencies& deps) {
+  LU_ASSIGN_OR_RETURN(const std::vector<VmInfo> vms,
+                      deps.hypervisor->List(absl::Now() + deps.limits.call));
+  for (const VmInfo& info : vms) {
+    if (info.ref.uuid != vm.record.uuid() || info.state == VmState::kOff) {
+      continue;
+    }
+    VmReport unused;
+    LU_RETURN_IF_ERROR(ProveRamInPlace(vm, incoming, deps, unused));
+    return true;
+  }
+  return false;
+}
+
+absl::Status TryRestore(const IncomingVm& vm, IncomingPreservation& incoming,
+                        const Dependencies& deps, VmReport& report) {
+  LU_ASSIGN_OR_RETURN(const bool runs, RunsAlready(vm, incoming, deps));
+  LU_ASSIGN_OR_RETURN(const RestorableVm restorable,
+                      Assemble(vm, incoming, report));
+  if (runs) return absl::OkStatus();
+  return deps.hypervisor->Restore(restorable,
+                                  absl::Now() + deps.limits.restore);
+}
+
+}  // namespace
+
+void RestoreVm(const IncomingVm& vm, IncomingPreservation& incoming,
+               const Dependencies& deps, VmReport& report) {
+  report.set_name(vm.record.name());
+  report.set_uuid(vm.record.uuid());
+  report.set_was_running(vm.record.was_running());
+  report.set_pause_s(vm.record.pause_s());
+  report.set_save_s(vm.record.save_s());
+  const absl::Status status = TryRestore(vm, incoming, deps, report);
+  if (status.ok()) {
+    report.set_result(VmReport::RESTORED);
+    return;
+  }
+  report.set_result(VmReport::NOT_RESTORED);
+  report.set_reason(std::string(status.message()));
+  report.set_next_step(absl::StrCat(
+      "memory and state are kept; mend the cause, then `host-update restore "
+      "--retry ",
+      vm.record.name(), "`, or give it up with `host-update restore --discard ",
+      vm.record.name(), "`"));
+  LogError(
+      absl::StrCat(vm.record.name(), " is not restored: ", status.message()));
+}
+
+void SettleVm(const IncomingVm& vm, IncomingPreservation& incoming,
+              const Dependencies& deps, VmReport& report) {
+  absl::Status status = ProveRamInPlace(vm, incoming, deps, report);
+  if (status.ok()) status = incoming.Release(vm.record.uuid());
+  if (!status.ok()) {
+    LogError(absl::StrCat(vm.record.name(),
+                          " runs, but its preserved memory is not given up: ",
+                          status.message(),
+                          "; `host-update restore` tries again"));
+  }
+}
+
+}  // namespace live_update

@@ -1,0 +1,27 @@
+// One VM from preserved memory to running.
+
+#ifndef HOST_UPDATE_RESTORE_VM_H_
+#define HOST_UPDATE_RESTORE_VM_H_
+
+#include "host_update/dependencies.h"
+#include "host_update/report/report.pb.h"
+#include "state_preserve/handover_reader.h"
+#include "state_preserve/preserved_memory.h"
+
+namespace live_update {
+
+// Restores `vm`. Fills `report`, whose result is RESTORED or NOT_RESTORED; in
+// the latter case memory and state stay protected. Times are for the caller to
+// put in. `incoming` is used by several threads at once.
+void RestoreVm(const IncomingVm& vm, IncomingPreservation& incoming,
+               const Dependencies& deps, VmReport& report);
+
+// Gives up the protection of a restored VM, after checking that QEMU's RAM is
+// the preserved memory; the proof goes into `report`. A failure is logged: the
+// VM runs, only some memory stays protected for longer.
+void SettleVm(const IncomingVm& vm, IncomingPreservation& incoming,
+              const Dependencies& deps, VmReport& report);
+
+}  // namespace live_update
+
+#endif  // HOST_UPDATE_RESTORE_VM_H_

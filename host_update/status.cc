@@ -1,0 +1,65 @@
+#include "host_update/status.h"
+
+#include <string>
+
+#include "absl/container/flat_hash_map.h"
+#include "absl/time/time.h"
+#include "base/status_macros.h"
+#include "host_update/history.h"
+#include "host_update/journal.h"
+
+namespace live_update {
+namespace {
+
+std::string StateName(VmState state) {
+  switch (state) {
+    case VmState::kRunning:
+      return "running";
+    case VmState::kPaused:
+      return "paused";
+    case VmState::kOff:
+      return "off";
+    case VmState::kOther:
+      return "other";
+  }
+  return "other";
+}
+
+}  // namespace
+
+absl::StatusOr<HostStatus> ReadStatus(const Dependencies& deps) {
+  HostStatus status;
+  LU_ASSIGN_OR_RETURN(const HostFacts host, deps.host_facts());
+  status.set_kernel(host.kernel_release);
+  LU_ASSIGN_OR_RETURN(const bool staged, deps.kexec->IsStaged());
+  status.set_kernel_staged(staged);
+
+  LU_ASSIGN_OR_RETURN(const auto journal, ReadJournal(deps.paths.run_dir));
+  status.set_phase(journal.has_value() ? journal->phase() : "idle");
+  status.set_interrupted(journal.has_value() &&
+                         RunLock::Acquire(deps.paths.run_dir).ok());
+
+  absl::flat_hash_map<std::string, std::string> names;
+  LU_ASSIGN_OR_RETURN(const std::vector<VmInfo> vms,
+                      deps.hypervisor->List(absl::Now() + deps.limits.call));
+  for (const VmInfo& vm : vms) {
+    names[vm.ref.uuid] = vm.ref.name;
+    HostStatus::Vm& entry = *status.add_vms();
+    entry.set_name(vm.ref.name);
+    entry.set_uuid(vm.ref.uuid);
+    entry.set_state(StateName(vm.state));
+  }
+  LU_ASSIGN_OR_RETURN(const auto sets, deps.memory->Unfinished());
+  for (const auto& set : sets) {
+    LU_ASSIGN_OR_RETURN(const auto uuids, set->VmUuids());
+    for (const std::string& uuid : uuids) {
+      const auto name = names.find(uuid);
+      status.add_unrestored_vms(name == names.end() ? uuid : name->second);
+    }
+  }
+  absl::StatusOr<UpdateReport> last = ReadReport(deps.paths.state_dir, "");
+  if (last.ok()) *status.mutable_last_update() = *std::move(last);
+  return status;
+}
+
+}  // namespace live_update

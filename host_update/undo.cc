@@ -1,0 +1,81 @@
+#include "host_update/undo.h"
+
+#include <mutex>
+#include <optional>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "base/log.h"
+#include "base/status_macros.h"
+#include "host_update/journal.h"
+#include "host_update/parallel.h"
+
+namespace live_update {
+
+UndoResult UndoUpdate(const Journal& journal, const Dependencies& deps) {
+  UndoResult result;
+
+  // First of all the handover loses its validity: a VM that runs on must never
+  // be restored from it, whatever happens to this host from here on.
+  if (absl::Status status = deps.memory->DiscardStaleOutgoing(); !status.ok()) {
+    result.left_over.push_back(absl::StrCat(
+        "preserved memory: ", status.message(),
+        "; don't kexec this host before `host-update abort` has succeeded"));
+  }
+
+  std::mutex mutex;
+  ForEachInParallel(journal.vms_size(), deps.parallelism, [&](size_t i) {
+    const Journal::Vm& vm = journal.vms(static_cast<int>(i));
+    const VmRef ref{.name = vm.name(), .uuid = vm.uuid()};
+    const absl::Status status = deps.hypervisor->Resume(
+        ref, vm.was_running(), absl::Now() + deps.limits.resume);
+    if (status.ok()) return;
+    std::lock_guard lock(mutex);
+    if (absl::IsNotFound(status)) {
+      result.gone.push_back(absl::StrCat(
+          vm.name(), ": its QEMU is gone (", status.message(),
+          "); start it again with `virsh start ", vm.name(), "`"));
+    } else {
+      result.not_resumed.push_back(
+          absl::StrCat(vm.name(), ": ", status.message(),
+                       "; try `host-update abort`, then `virsh resume ",
+                       vm.name(), "`"));
+    }
+  });
+
+  if (absl::Status status = deps.kexec->Unstage(); !status.ok()) {
+    result.left_over.push_back(absl::StrCat("staged kernel: ", status.message(),
+                                            "; unstage it with `kexec -u`"));
+  }
+  if (result.clean()) {
+    if (absl::Status status = RemoveJournal(deps.paths.run_dir); !status.ok()) {
+      result.left_over.emplace_back(status.message());
+    }
+  }
+  for (const std::string& line : result.gone) LogError(line);
+  for (const std::string& line : result.not_resumed) LogError(line);
+  for (const std::string& line : result.left_over) LogError(line);
+  return result;
+}
+
+absl::Status UndoInterruptedUpdate(const Dependencies& deps) {
+  LU_ASSIGN_OR_RETURN(const std::optional<Journal> journal,
+                      ReadJournal(deps.paths.run_dir));
+  // Without a journal nothing was paused or staged, but memory may have been
+  // preserved by a process that died before it wrote one.
+  if (!journal.has_value()) return deps.memory->DiscardStaleOutgoing();
+
+  LogWarning(absl::StrCat("update ", journal->update_id(), " was cut off in ",
+                          journal->phase(), "; taking it back"));
+  UndoResult undone = UndoUpdate(*journal, deps);
+  if (undone.clean()) return absl::OkStatus();
+  std::vector<std::string> lines = std::move(undone.not_resumed);
+  lines.insert(lines.end(), undone.left_over.begin(), undone.left_over.end());
+  return absl::InternalError(
+      absl::StrCat("update ", journal->update_id(), ", cut off in ",
+                   journal->phase(), ", could not be taken back: ",
+                   absl::StrJoin(lines, "; ")));
+}
+
+}  // namespace live_update

@@ -1,0 +1,318 @@
+#include "loader/command_line.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "absl/strings/ascii.h"
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "absl/strings/str_split.h"
+#include "absl/strings/strip.h"
+#include "base/status_macros.h"
+
+namespace live_update::loader {
+namespace {
+
+// A word cut in name and value, quotes taken off where lib/cmdline.c's
+// next_arg() takes them off: `a="b c"`, `"a=b c"`.
+Parameter MakeParameter(absl::string_view word) {
+  Parameter parameter;
+  parameter.word = word;
+  absl::string_view rest = word;
+  const bool quoted = absl::ConsumePrefix(&rest, "\"");
+  if (quoted) absl::ConsumeSuffix(&rest, "\"");
+  // A '=' in the first place is part of the name.
+  const size_t equals = rest.find('=', 1);
+  if (equals == absl::string_view::npos) {
+    parameter.name = rest;
+    return parameter;
+  }
+  parameter.name = rest.substr(0, equals);
+  parameter.value = rest.substr(equals + 1);
+  parameter.has_value = true;
+  if (absl::ConsumePrefix(&parameter.value, "\"")) {
+    absl::ConsumeSuffix(&parameter.value, "\"");
+  }
+  return parameter;
+}
+
+bool ShapesMemoryMap(const Parameter& parameter) {
+  return parameter.has_value &&
+         (parameter.name == "memmap" || parameter.name == "mem" ||
+          parameter.name == "efi_fake_mem");
+}
+
+// Words of which order and number mean something.
+bool IsPositional(const Parameter& parameter) {
+  return ShapesMemoryMap(parameter) || parameter.name == "console";
+}
+
+// What the boot loader or EFI stub put there for the boot that has been.
+bool ConcernsOnlyThisBoot(const Parameter& parameter) {
+  return parameter.name == "BOOT_IMAGE" || parameter.name == "initrd" ||
+         parameter.name == "initrdmem" ||
+         parameter.name == "kexec_jump_back_entry";
+}
+
+bool ContainsWord(const std::vector<Parameter>& words, const Parameter& word) {
+  return std::any_of(words.begin(), words.end(),
+                     [&](const Parameter& w) { return w.word == word.word; });
+}
+
+// Whether `appended` at the end of `words` would change nothing.
+bool IsRepetition(const std::vector<Parameter>& words,
+                  const Parameter& appended) {
+  if (appended.name != "console") return ContainsWord(words, appended);
+  // The last console= is the one that becomes /dev/console.
+  const auto last = std::find_if(
+      words.rbegin(), words.rend(),
+      [](const Parameter& word) { return word.name == "console"; });
+  return last != words.rend() && last->word == appended.word;
+}
+
+// Leaves, of words that are the same, the last.
+std::vector<Parameter> WithoutRepetitions(const std::vector<Parameter>& words) {
+  std::vector<Parameter> kept;
+  for (auto word = words.begin(); word != words.end(); ++word) {
+    const bool again = std::any_of(
+        word + 1, words.end(),
+        [&](const Parameter& later) { return later.word == word->word; });
+    if (IsPositional(*word) || !again) kept.push_back(*word);
+  }
+  return kept;
+}
+
+std::vector<absl::string_view> MemoryWords(const std::vector<Parameter>& all) {
+  std::vector<absl::string_view> words;
+  for (const Parameter& parameter : all) {
+    if (ShapesMemoryMap(parameter)) words.push_back(parameter.word);
+  }
+  return words;
+}
+
+// Takes a number off the front of `text`, as simple_strtoull() would with base
+// 0.
+bool ConsumeNumber(absl::string_view* text, uint64_t* number) {
+  unsigned base = 10;
+  if (absl::StartsWith(*text, "0x") || absl::StartsWith(*text, "0X")) {
+    base = 16;
+    text->remove_prefix(2);
+  } else if (absl::StartsWith(*text, "0")) {
+    base = 8;  // The 0 itself is the first digit.
+  }
+  *number = 0;
+  size_t digits = 0;
+  for (; digits < text->size(); ++digits) {
+    const char c = absl::ascii_tolower((*text)[digits]);
+    const unsigned digit = absl::ascii_isdigit(c) ? c - '0'
+                           : c >= 'a' && c <= 'f' ? c - 'a' + 10
+                                                  : 16;
+    if (digit >= base) break;
+    if (__builtin_mul_overflow(*number, uint64_t{base}, number) ||
+        __builtin_add_overflow(*number, uint64_t{digit}, number)) {
+      return false;
+    }
+  }
+  text->remove_prefix(digits);
+  return digits > 0;
+}
+
+// A number with its suffix, off the front of `text`. kInvalidArgument without
+// context: the callers know what they read.
+bool ConsumeSize(absl::string_view* text, uint64_t* size) {
+  if (!ConsumeNumber(text, size)) return false;
+  constexpr absl::string_view kSuffixes = "KMGTPE";
+  if (text->empty()) return true;
+  const size_t power = kSuffixes.find(absl::ascii_toupper(text->front()));
+  if (power == absl::string_view::npos) return true;
+  text->remove_prefix(1);
+  return !__builtin_mul_overflow(*size, uint64_t{1} << (10 * (power + 1)),
+                                 size);
+}
+
+absl::StatusOr<MemmapRegion::Kind> KindOfSeparator(char separator) {
+  switch (separator) {
+    case '@':
+      return MemmapRegion::Kind::kRam;
+    case '#':
+      return MemmapRegion::Kind::kAcpi;
+    case '$':
+      return MemmapRegion::Kind::kReserved;
+    case '!':
+      return MemmapRegion::Kind::kPersistent;
+    case '%':
+      return MemmapRegion::Kind::kConverted;
+    default:
+      return absl::InvalidArgumentError("no such kind of memmap=");
+  }
+}
+
+absl::StatusOr<MemmapRegion> ParseMemmapRegion(absl::string_view text) {
+  MemmapRegion region;
+  region.text = std::string(text);
+  const absl::Status malformed = absl::InvalidArgumentError(absl::StrCat(
+      "memmap=", text, " is not of the form nn[KMG]!ss[KMG] (size!start)"));
+  if (absl::StartsWith(text, "exactmap")) {
+    region.kind = MemmapRegion::Kind::kExactMap;
+    return region;
+  }
+  absl::string_view rest = text;
+  uint64_t size = 0;
+  if (!ConsumeSize(&rest, &size)) return malformed;
+  if (rest.empty()) {
+    region.kind = MemmapRegion::Kind::kLimit;
+    region.range = {.start = size, .size_bytes = ~size};
+    return region;
+  }
+  const auto kind = KindOfSeparator(rest.front());
+  if (!kind.ok()) return malformed;
+  region.kind = *kind;
+  rest.remove_prefix(1);
+  uint64_t start = 0;
+  if (!ConsumeSize(&rest, &start)) return malformed;
+  if (region.kind == MemmapRegion::Kind::kConverted) rest = "";  // -old+new
+  uint64_t end = 0;
+  if (!rest.empty()) return malformed;
+  if (size == 0 || __builtin_add_overflow(start, size, &end)) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "memmap=", text, " is empty or ends beyond the address space"));
+  }
+  region.range = {.start = start, .size_bytes = size};
+  return region;
+}
+
+absl::Status CheckLength(size_t bytes) {
+  if (bytes <= kMaxCommandLineBytes) return absl::OkStatus();
+  return absl::InvalidArgumentError(
+      absl::StrCat("command line of ", bytes, " characters; the kernel takes ",
+                   kMaxCommandLineBytes));
+}
+
+}  // namespace
+
+absl::StatusOr<CommandLine> SplitCommandLine(absl::string_view line) {
+  line = absl::StripTrailingAsciiWhitespace(line);
+  LU_RETURN_IF_ERROR(CheckLength(line.size()));
+  CommandLine split;
+  std::vector<Parameter>* half = &split.kernel;
+  size_t position = 0;
+  while (position < line.size()) {
+    if (absl::ascii_isspace(line[position])) {
+      ++position;
+      continue;
+    }
+    const size_t begin = position;
+    bool in_quotes = false;
+    for (; position < line.size(); ++position) {
+      const char c = line[position];
+      if (absl::ascii_isspace(c) && !in_quotes) break;
+      if (absl::ascii_iscntrl(c)) {
+        return absl::InvalidArgumentError(absl::StrCat(
+            "control character in the command line at position ", position));
+      }
+      if (c == '"') in_quotes = !in_quotes;
+    }
+    if (in_quotes) {
+      return absl::InvalidArgumentError(absl::StrCat(
+          "a quote is not closed in the command line: ", line.substr(begin)));
+    }
+    const Parameter parameter =
+        MakeParameter(line.substr(begin, position - begin));
+    if (half == &split.kernel && parameter.name == "--" &&
+        !parameter.has_value) {
+      half = &split.init;
+    } else {
+      half->push_back(parameter);
+    }
+  }
+  return split;
+}
+
+absl::StatusOr<uint64_t> ParseSize(absl::string_view text) {
+  absl::string_view rest = text;
+  uint64_t size = 0;
+  if (!ConsumeSize(&rest, &size) || !rest.empty()) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("\"", text, "\" is not a size such as 1G or 0x40000000"));
+  }
+  return size;
+}
+
+absl::StatusOr<std::vector<MemmapRegion>> MemmapRegions(
+    absl::string_view line) {
+  LU_ASSIGN_OR_RETURN(const CommandLine split, SplitCommandLine(line));
+  std::vector<MemmapRegion> regions;
+  for (const Parameter& parameter : split.kernel) {
+    if (parameter.name != "memmap" || !parameter.has_value) continue;
+    for (const absl::string_view text : absl::StrSplit(parameter.value, ',')) {
+      LU_ASSIGN_OR_RETURN(MemmapRegion region, ParseMemmapRegion(text));
+      regions.push_back(std::move(region));
+    }
+  }
+  return regions;
+}
+
+absl::StatusOr<std::string> TargetCommandLine(absl::string_view running,
+                                              absl::string_view append) {
+  const auto running_split = SplitCommandLine(running);
+  LU_RETURN_IF_ERROR(
+      Annotate(running_split.status(), "the running kernel's command line"));
+  const auto append_split = SplitCommandLine(append);
+  LU_RETURN_IF_ERROR(Annotate(append_split.status(), "what is to be appended"));
+
+  std::vector<Parameter> kernel;
+  for (const Parameter& word : running_split->kernel) {
+    if (!ConcernsOnlyThisBoot(word)) kernel.push_back(word);
+  }
+  for (const Parameter& word : append_split->kernel) {
+    if (!IsPositional(word) || !IsRepetition(kernel, word)) {
+      kernel.push_back(word);
+    }
+  }
+  std::vector<Parameter> init = running_split->init;
+  for (const Parameter& word : append_split->init) {
+    if (!ContainsWord(init, word)) init.push_back(word);
+  }
+
+  std::vector<absl::string_view> words;
+  for (const Parameter& word : WithoutRepetitions(kernel)) {
+    words.push_back(word.word);
+  }
+  if (!init.empty()) words.push_back("--");
+  for (const Parameter& word : init) words.push_back(word.word);
+  std::string line = absl::StrJoin(words, " ");
+  LU_RETURN_IF_ERROR(Annotate(CheckLength(line.size()), "target kernel"));
+  return line;
+}
+
+absl::Status CheckKeepsMemory(absl::string_view running,
+                              absl::string_view target) {
+  const auto running_split = SplitCommandLine(running);
+  LU_RETURN_IF_ERROR(
+      Annotate(running_split.status(), "the running kernel's command line"));
+  const auto target_split = SplitCommandLine(target);
+  LU_RETURN_IF_ERROR(
+      Annotate(target_split.status(), "the target's command line"));
+
+  const auto kept = MemoryWords(running_split->kernel);
+  const auto found = MemoryWords(target_split->kernel);
+  if (kept == found) return absl::OkStatus();
+
+  const auto quoted = [](const std::vector<absl::string_view>& words) {
+    return words.empty() ? std::string("nothing") : absl::StrJoin(words, " ");
+  };
+  std::string message = absl::StrCat(
+      "the target's command line shapes memory in another way, and guest RAM "
+      "would be lost: running kernel: ",
+      quoted(kept), "; target: ", quoted(found));
+  for (const Parameter& word : target_split->init) {
+    if (ShapesMemoryMap(word)) {
+      absl::StrAppend(&message, "; ", word.word,
+                      " stands after \"--\", where the kernel does not read");
+    }
+  }
+  return absl::FailedPreconditionError(message);
+}
+
+}  // namespace live_update::loader

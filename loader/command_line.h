@@ -1,0 +1,90 @@
+// Kernel command lines: read as the kernel reads them, and made for the kernel
+// that comes next.
+//
+// The one thing that must not go wrong here: the next kernel does not inherit a
+// `memmap=nn!ss` reservation. If its command line does not repeat it exactly,
+// the guests' RAM goes to its page allocator. CheckKeepsMemory refuses that.
+
+#ifndef LOADER_COMMAND_LINE_H_
+#define LOADER_COMMAND_LINE_H_
+
+#include <cstddef>
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+#include "loader/phys_range.h"
+
+namespace live_update::loader {
+
+// x86's COMMAND_LINE_SIZE is 2048 with the final NUL.
+inline constexpr size_t kMaxCommandLineBytes = 2047;
+
+// One word of a command line; views into the line that was split.
+struct Parameter {
+  absl::string_view word;   // As it stands there, quotes and all.
+  absl::string_view name;   // Before the '=', without quotes.
+  absl::string_view value;  // After it, without quotes; empty if there is none.
+  bool has_value = false;
+};
+
+// A command line in its two halves: what the kernel reads, and what stands
+// after "--", which it hands to init unread.
+struct CommandLine {
+  std::vector<Parameter> kernel;
+  std::vector<Parameter> init;
+};
+
+// Splits at white space outside double quotes. `line` must outlive the result.
+// kInvalidArgument: an open quote, a control character, or longer than
+// kMaxCommandLineBytes. White space at the end (the newline of /proc/cmdline)
+// is none of these.
+absl::StatusOr<CommandLine> SplitCommandLine(absl::string_view line);
+
+// A number as the kernel's memparse() reads it: decimal, 0x hexadecimal or 0
+// octal, with a suffix K, M, G, T, P or E in either case.
+absl::StatusOr<uint64_t> ParseSize(absl::string_view text);
+
+// One region of a memmap= parameter (which may hold several, comma-separated).
+struct MemmapRegion {
+  enum class Kind {
+    kRam,         // nn@ss
+    kAcpi,        // nn#ss
+    kReserved,    // nn$ss
+    kPersistent,  // nn!ss: what becomes /dev/pmemN
+    kConverted,   // nn%ss-old+new
+    kExactMap,    // exactmap; no range
+    kLimit,       // nn: RAM ends there, like mem=; `range` is what is left out
+  };
+  Kind kind = Kind::kReserved;
+  PhysRange range;
+  std::string text;  // "1G!1G"
+};
+
+// All regions of all memmap= parameters that the kernel reads, in order.
+// kInvalidArgument: one that is malformed, empty, or ends beyond 2^64.
+absl::StatusOr<std::vector<MemmapRegion>> MemmapRegions(absl::string_view line);
+
+// The next kernel's command line: the running kernel's without what only
+// concerned its own boot (BOOT_IMAGE=, initrd=, …), plus `append`. Of words
+// that would stand there twice only the last stays, so that one update after
+// another does not make it longer; memmap=, mem= and console= keep their order
+// and number, and an appended one that would change nothing is left out.
+// kInvalidArgument: either is malformed (see SplitCommandLine) or the result is
+// longer than kMaxCommandLineBytes.
+absl::StatusOr<std::string> TargetCommandLine(absl::string_view running,
+                                              absl::string_view append);
+
+// Whether a kernel started with `target` leaves alone the memory that the one
+// started with `running` leaves alone: every word that shapes the memory map
+// (memmap=, mem=, efi_fake_mem=) is there, unchanged, in the same order, and no
+// other is. kFailedPrecondition names the words; kInvalidArgument: malformed.
+absl::Status CheckKeepsMemory(absl::string_view running,
+                              absl::string_view target);
+
+}  // namespace live_update::loader
+
+#endif  // LOADER_COMMAND_LINE_H_

@@ -1,0 +1,204 @@
+#include "loader/command_line.h"
+
+#include <string>
+
+#include "absl/strings/str_cat.h"
+#include "base/status_macros.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "testing/status_matchers.h"
+
+namespace live_update::loader {
+namespace {
+
+using ::live_update::testing::IsOk;
+using ::live_update::testing::StatusIs;
+using ::testing::_;
+using ::testing::AllOf;
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+using ::testing::SizeIs;
+
+// A target command line that must come out well.
+std::string Target(absl::string_view running, absl::string_view append) {
+  const auto line = TargetCommandLine(running, append);
+  EXPECT_THAT(line, IsOk());
+  return line.value_or("");
+}
+
+TEST(SplitCommandLineTest, ReadsQuotesAsTheKernelDoes) {
+  ASSERT_OK_AND_ASSIGN(
+      const CommandLine line,
+      SplitCommandLine("ro a=\"b c\" \"d=e f\" g=h=i =j -- k=l --\n"));
+  ASSERT_THAT(line.kernel, SizeIs(5));
+  EXPECT_FALSE(line.kernel[0].has_value);
+  EXPECT_EQ(line.kernel[1].value, "b c");
+  EXPECT_EQ(line.kernel[2].name, "d");
+  EXPECT_EQ(line.kernel[2].value, "e f");
+  EXPECT_EQ(line.kernel[3].value, "h=i");
+  EXPECT_EQ(line.kernel[4].name, "=j");
+  ASSERT_THAT(line.init, SizeIs(2));
+  EXPECT_EQ(line.init[1].name, "--");
+}
+
+TEST(SplitCommandLineTest, RefusesAnOpenQuote) {
+  EXPECT_THAT(SplitCommandLine("ro a=\"b c"),
+              StatusIs(absl::StatusCode::kInvalidArgument,
+                       HasSubstr("not closed in the command line: a=\"b c")));
+}
+
+TEST(SplitCommandLineTest, RefusesControlCharacters) {
+  EXPECT_THAT(
+      SplitCommandLine(absl::string_view("ro\0rw", 5)),
+      StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("position 2")));
+}
+
+TEST(SplitCommandLineTest, TakesNoMoreThanTheKernelDoes) {
+  EXPECT_THAT(SplitCommandLine(std::string(2047, 'a')), IsOk());
+  EXPECT_THAT(
+      SplitCommandLine(std::string(2048, 'a')),
+      StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("takes 2047")));
+}
+
+TEST(ParseSizeTest, ReadsWhatMemparseReads) {
+  EXPECT_EQ(ParseSize("1G").value_or(0), uint64_t{1} << 30);
+  EXPECT_EQ(ParseSize("0x40000000").value_or(0), uint64_t{1} << 30);
+  EXPECT_EQ(ParseSize("0x1g").value_or(0), uint64_t{1} << 30);
+  EXPECT_EQ(ParseSize("010k").value_or(0), 8u << 10);
+  EXPECT_EQ(ParseSize("0").value_or(1), 0u);
+}
+
+TEST(ParseSizeTest, RefusesTheRest) {
+  for (const char* text :
+       {"", "G", "0x", "-1", "1GG", "1.5G", "08", "18446744073709551616", "16E",
+        "0x1ffffffffffffffff", "99999999999P"}) {
+    EXPECT_FALSE(ParseSize(text).ok()) << text;
+  }
+}
+
+TEST(MemmapRegionsTest, ReadsEveryKind) {
+  ASSERT_OK_AND_ASSIGN(
+      const auto regions,
+      MemmapRegions("memmap=1G!4G,64K$0x1000 ro \"memmap=1M@16M\" "
+                    "memmap=exactmap memmap=512M memmap=4K%8K-1+2"));
+  ASSERT_THAT(regions, SizeIs(6));
+  EXPECT_EQ(regions[0].kind, MemmapRegion::Kind::kPersistent);
+  EXPECT_EQ(regions[0].range, (PhysRange{.start = uint64_t{4} << 30,
+                                         .size_bytes = uint64_t{1} << 30}));
+  EXPECT_EQ(regions[0].text, "1G!4G");
+  EXPECT_EQ(regions[1].kind, MemmapRegion::Kind::kReserved);
+  EXPECT_EQ(regions[2].kind, MemmapRegion::Kind::kRam);
+  EXPECT_EQ(regions[3].kind, MemmapRegion::Kind::kExactMap);
+  EXPECT_EQ(regions[4].kind, MemmapRegion::Kind::kLimit);
+  EXPECT_EQ(regions[5].kind, MemmapRegion::Kind::kConverted);
+}
+
+TEST(MemmapRegionsTest, IgnoresWhatTheKernelIgnores) {
+  ASSERT_OK_AND_ASSIGN(const auto regions,
+                       MemmapRegions("ro xmemmap=1G!4G -- memmap=1G!4G"));
+  EXPECT_THAT(regions, IsEmpty());
+}
+
+TEST(MemmapRegionsTest, RefusesWhatMakesNoRange) {
+  for (const char* text :
+       {"memmap=", "memmap=1G!", "memmap=!1G", "memmap=1G!1Gx", "memmap=0!1G",
+        "memmap=2!0xffffffffffffffff", "memmap=1G^1G", "memmap=1G!1G,"}) {
+    EXPECT_THAT(MemmapRegions(text),
+                StatusIs(absl::StatusCode::kInvalidArgument, _))
+        << text;
+  }
+}
+
+TEST(TargetCommandLineTest, LeavesOutWhatConcernedTheLastBoot) {
+  EXPECT_EQ(Target("BOOT_IMAGE=/boot/vmlinuz-6.1 root=/dev/vda1 "
+                   "initrd=\\initrd.img ro memmap=1G!1G\n",
+                   "quiet"),
+            "root=/dev/vda1 ro memmap=1G!1G quiet");
+}
+
+TEST(TargetCommandLineTest, DoesNotGrowWithEachUpdate) {
+  const std::string running =
+      "root=/dev/vda1 console=tty0 console=ttyS0 memmap=1G!1G";
+  const std::string append = "console=ttyS0 x.unit=y quiet \"a=b c\"";
+  const std::string once = Target(running, append);
+  EXPECT_EQ(Target(once, append), once);
+  EXPECT_EQ(once,
+            "root=/dev/vda1 console=tty0 console=ttyS0 memmap=1G!1G x.unit=y "
+            "quiet \"a=b c\"");
+}
+
+TEST(TargetCommandLineTest, LetsTheAppendedWordWin) {
+  EXPECT_EQ(Target("loglevel=3 loglevel=7", "loglevel=3"),
+            "loglevel=7 loglevel=3");
+}
+
+TEST(TargetCommandLineTest, LetsTheAppendedConsoleBeTheLast) {
+  const std::string once =
+      Target("console=ttyS0 console=tty0", "console=ttyS0");
+  EXPECT_EQ(once, "console=ttyS0 console=tty0 console=ttyS0");
+  EXPECT_EQ(Target(once, "console=ttyS0"), once);
+}
+
+TEST(TargetCommandLineTest, KeepsNumberAndOrderOfMemmap) {
+  EXPECT_EQ(Target("memmap=1G!1G ro memmap=1G!4G memmap=1G!1G", "memmap=1G!4G"),
+            "memmap=1G!1G ro memmap=1G!4G memmap=1G!1G");
+}
+
+TEST(TargetCommandLineTest, AppendsBeforeWhatIsForInit) {
+  EXPECT_EQ(Target("ro -- single", "quiet -- verbose single"),
+            "ro quiet -- single verbose");
+}
+
+TEST(TargetCommandLineTest, RefusesWhatIsTooLong) {
+  const std::string running(1500, 'a');
+  EXPECT_EQ(Target(running, std::string(546, 'b')).size(), 2047u);
+  EXPECT_THAT(TargetCommandLine(running, std::string(547, 'b')),
+              StatusIs(absl::StatusCode::kInvalidArgument,
+                       HasSubstr("2048 characters; the kernel takes 2047")));
+}
+
+TEST(TargetCommandLineTest, SaysWhichLineIsMalformed) {
+  EXPECT_THAT(
+      TargetCommandLine("ro \"", ""),
+      StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("running")));
+  EXPECT_THAT(
+      TargetCommandLine("ro", "a\nb\x01"),
+      StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("appended")));
+}
+
+TEST(CheckKeepsMemoryTest, TakesTheSameWordsInTheSameOrder) {
+  EXPECT_THAT(CheckKeepsMemory("ro memmap=1G!1G mem=8G quiet",
+                               "memmap=1G!1G mem=8G loud"),
+              IsOk());
+  EXPECT_THAT(CheckKeepsMemory("ro", "quiet"), IsOk());
+}
+
+TEST(CheckKeepsMemoryTest, RefusesALostReservation) {
+  EXPECT_THAT(
+      CheckKeepsMemory("ro memmap=1G!1G", "ro"),
+      StatusIs(absl::StatusCode::kFailedPrecondition,
+               HasSubstr("running kernel: memmap=1G!1G; target: nothing")));
+}
+
+TEST(CheckKeepsMemoryTest, RefusesEveryOtherShape) {
+  const std::string running = "ro memmap=1G!1G memmap=1G!4G";
+  for (const char* target : {"memmap=1G!1G", "memmap=1G!4G memmap=1G!1G",
+                             "memmap=1G!1G memmap=1G!5G", "memmap=1G!1G,1G!4G",
+                             "memmap=1G!1G memmap=1G!4G mem=4G",
+                             "memmap=exactmap memmap=1G!1G memmap=1G!4G",
+                             "memmap=1G!1G memmap=1G!4G memmap=1G!8G"}) {
+    EXPECT_THAT(CheckKeepsMemory(running, target),
+                StatusIs(absl::StatusCode::kFailedPrecondition, _))
+        << target;
+  }
+}
+
+TEST(CheckKeepsMemoryTest, SaysThatInitGetsIt) {
+  EXPECT_THAT(CheckKeepsMemory("memmap=1G!1G", "ro -- memmap=1G!1G"),
+              StatusIs(absl::StatusCode::kFailedPrecondition,
+                       AllOf(HasSubstr("target: nothing"),
+                             HasSubstr("memmap=1G!1G stands after \"--\""))));
+}
+
+}  // namespace
+}  // namespace live_update::loader

@@ -1,0 +1,54 @@
+// What a kernel is made of, read out of its image before it is trusted with
+// VMs: version, build id, configuration, and the strings of the live-update
+// ABIs it speaks (Linux compares those for equality when it takes over).
+
+#ifndef LOADER_KERNEL_FACTS_H_
+#define LOADER_KERNEL_FACTS_H_
+
+#include <map>
+#include <set>
+#include <string>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+#include "absl/types/span.h"
+#include "loader/kernel_image.h"
+
+namespace live_update::loader {
+
+// A kernel's .config. Options that are not set are not in it.
+class KernelConfig {
+ public:
+  // kInvalidArgument: not such a text.
+  static absl::StatusOr<KernelConfig> Parse(absl::string_view text);
+
+  // "y", "m", a number or a quoted string; "n" if it is not set.
+  // `option` without CONFIG_.
+  std::string Get(absl::string_view option) const;
+  bool IsBuiltIn(absl::string_view option) const { return Get(option) == "y"; }
+  bool IsSet(absl::string_view option) const { return Get(option) != "n"; }
+
+ private:
+  std::map<std::string, std::string, std::less<>> options_;
+};
+
+struct KernelFacts {
+  std::string banner;  // "Linux version 6.1.0-56-cloud-amd64 (…) … #1 SMP …"
+  std::string release;      // "6.1.0-56-cloud-amd64"
+  std::string build_id;     // Lower-case hexadecimal; empty if there is none.
+  std::string compression;  // "xz"; empty for a vmlinux.
+  std::string embedded_config;  // CONFIG_IKCONFIG; empty if there is none.
+  // "kho-v4", "luo-v5", "memfd-v2", … as they stand in the image.
+  std::set<std::string> abi_strings;
+};
+
+// Reads `file`, whose header was read as `image`. kInvalidArgument: corrupt, or
+// no Linux in it; kResourceExhausted: beyond the limits; kUnimplemented: packed
+// in a way that is not read.
+absl::StatusOr<KernelFacts> ReadKernelFacts(absl::Span<const uint8_t> file,
+                                            const KernelImage& image);
+
+}  // namespace live_update::loader
+
+#endif  // LOADER_KERNEL_FACTS_H_

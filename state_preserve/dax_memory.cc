@@ -1,0 +1,146 @@
+#include "state_preserve/dax_memory.h"
+
+#include <algorithm>
+#include <iterator>
+
+#include "absl/memory/memory.h"
+#include "absl/strings/ascii.h"
+#include "absl/strings/str_cat.h"
+#include "base/directory.h"
+#include "base/file.h"
+#include "base/log.h"
+#include "base/status_macros.h"
+#include "state_preserve/dax_incoming.h"
+#include "state_preserve/dax_outgoing.h"
+#include "state_preserve/names.h"
+
+namespace live_update {
+namespace {
+
+// Opens every set in `incoming`. One that can't be opened is logged and stays:
+// it must not keep the others from being restored.
+absl::StatusOr<std::vector<std::unique_ptr<DaxIncoming>>> OpenAll(
+    const std::shared_ptr<const DaxStore>& store, const UniqueFd& incoming) {
+  LU_ASSIGN_OR_RETURN(const std::vector<std::string> names,
+                      ListDirectory(incoming));
+  std::vector<std::unique_ptr<DaxIncoming>> sets;
+  for (const std::string& name : names) {
+    absl::StatusOr<std::unique_ptr<DaxIncoming>> set =
+        DaxIncoming::Open(store, name);
+    if (!set.ok()) {
+      LogError(absl::StrCat(store->path, "/", kIncomingName, "/", name, ": ",
+                            set.status().ToString()));
+    } else if (*set != nullptr) {
+      sets.push_back(std::move(set).value());
+    }
+  }
+  return sets;
+}
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<DaxMemory>> DaxMemory::Open(
+    const DaxMemoryOptions& options) {
+  LU_ASSIGN_OR_RETURN(DaxStore store,
+                      OpenDaxStore(options.mount, options.requires_dax));
+  store.boot_id = options.boot_id;
+  if (store.boot_id.empty()) {
+    LU_ASSIGN_OR_RETURN(
+        const std::string boot_id,
+        ReadFile("/proc/sys/kernel/random/boot_id", kMaxIdBytes));
+    store.boot_id = std::string(absl::StripAsciiWhitespace(boot_id));
+  }
+  // Using new to access a non-public constructor.
+  return absl::WrapUnique(
+      new DaxMemory(std::make_shared<const DaxStore>(std::move(store))));
+}
+
+absl::string_view DaxMemory::backend() const {
+  return store_->requires_dax ? "dax" : "directory";
+}
+
+absl::StatusOr<std::unique_ptr<OutgoingPreservation>> DaxMemory::Begin(
+    absl::string_view update_id) {
+  return DaxOutgoing::Begin(store_, std::string(update_id));
+}
+
+absl::Status DaxMemory::DiscardStaleOutgoing() {
+  LU_ASSIGN_OR_RETURN(const OutgoingSet outgoing, FindOutgoing(*store_));
+  if (outgoing == OutgoingSet::kOfThisBoot) {
+    LU_RETURN_IF_ERROR(DiscardSet(*store_, store_->root, kOutgoingName));
+  }
+  // What was cut off before it had its name, or after it had lost it.
+  LU_RETURN_IF_ERROR(RemoveTreeAt(store_->root, kOutgoingNewName));
+  return RemoveTreeAt(store_->root, kDiscardedName);
+}
+
+absl::StatusOr<bool> DaxMemory::HasHandover() {
+  LU_ASSIGN_OR_RETURN(const OutgoingSet outgoing, FindOutgoing(*store_));
+  return outgoing == OutgoingSet::kOfAnotherBoot;
+}
+
+absl::StatusOr<std::unique_ptr<IncomingPreservation>> DaxMemory::Retrieve() {
+  LU_ASSIGN_OR_RETURN(const bool has_handover, HasHandover());
+  if (!has_handover) {
+    return absl::NotFoundError(
+        absl::StrCat("no handover of another boot in ", store_->path));
+  }
+  LU_ASSIGN_OR_RETURN(const UniqueFd set,
+                      OpenDirectoryAt(store_->root, kOutgoingName));
+  LU_ASSIGN_OR_RETURN(const std::string update_id,
+                      ReadFileAt(set, kUpdateIdName, kMaxIdBytes));
+  if (!IsSafeName(update_id)) {
+    return absl::DataLossError(absl::StrCat(store_->path, "/", kOutgoingName,
+                                            ": its update id is damaged"));
+  }
+  LU_ASSIGN_OR_RETURN(const UniqueFd incoming,
+                      MakeDirectoryAt(store_->root, kIncomingName));
+  LU_RETURN_IF_ERROR(
+      RenameAt(store_->root, kOutgoingName, incoming, update_id));
+  LU_RETURN_IF_ERROR(Sync(incoming));
+  LU_RETURN_IF_ERROR(Sync(store_->root));
+  LU_ASSIGN_OR_RETURN(std::unique_ptr<DaxIncoming> handover,
+                      DaxIncoming::Open(store_, update_id));
+  if (handover == nullptr) {
+    return absl::DataLossError(
+        absl::StrCat(store_->path, ": update ", update_id, " has no ram/"));
+  }
+  return handover;
+}
+
+absl::StatusOr<std::vector<std::unique_ptr<IncomingPreservation>>>
+DaxMemory::Unfinished() {
+  LU_ASSIGN_OR_RETURN(const UniqueFd incoming,
+                      MakeDirectoryAt(store_->root, kIncomingName));
+  LU_ASSIGN_OR_RETURN(std::vector<std::unique_ptr<DaxIncoming>> sets,
+                      OpenAll(store_, incoming));
+  std::sort(sets.begin(), sets.end(), [](const auto& a, const auto& b) {
+    return a->begun_at() > b->begun_at();
+  });
+  return std::vector<std::unique_ptr<IncomingPreservation>>(
+      std::make_move_iterator(sets.begin()),
+      std::make_move_iterator(sets.end()));
+}
+
+absl::StatusOr<uint64_t> DaxMemory::CollectGarbage() {
+  LU_ASSIGN_OR_RETURN(const UniqueFd running,
+                      MakeDirectoryAt(store_->root, kRunningName));
+  LU_ASSIGN_OR_RETURN(const std::vector<std::string> uuids,
+                      ListDirectory(running));
+  uint64_t freed_bytes = 0;
+  absl::Status first_error;
+  for (const std::string& uuid : uuids) {
+    const absl::StatusOr<uint64_t> bytes = CollectRunning(running, uuid);
+    if (bytes.ok()) {
+      freed_bytes += *bytes;
+    } else {
+      first_error.Update(Annotate(bytes.status(), uuid));
+    }
+  }
+  if (!first_error.ok()) return first_error;
+  return freed_bytes;
+}
+
+absl::StatusOr<uint64_t> DaxMemory::FreeBytes() { return FreeBytesOf(*store_); }
+
+}  // namespace live_update

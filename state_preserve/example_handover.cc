@@ -1,0 +1,124 @@
+#include "state_preserve/example_handover.h"
+
+#include <memory>
+
+#include "base/status_macros.h"
+#include "state_preserve/handover_writer.h"
+
+namespace live_update {
+namespace {
+
+void AddInPlaceBlock(VmRecord* vm, const std::string& name, uint64_t size_bytes,
+                     uint64_t inode) {
+  RamBlock* block = vm->add_blocks();
+  block->set_name(name);
+  block->set_size_bytes(size_bytes);
+  block->mutable_in_place()->set_token(vm->uuid() + "/" + name);
+  block->mutable_in_place()->set_device(259);
+  block->mutable_in_place()->set_inode(inode);
+}
+
+void AddExtent(AuxiliaryRam* ram, uint64_t offset, const std::string& data) {
+  AuxiliaryRam::Extent* extent = ram->add_extents();
+  extent->set_offset(offset);
+  extent->set_data(data);
+}
+
+// Adds the block and returns its contents, all zero so far.
+AuxiliaryRam* AddAuxiliaryBlock(ExampleVm* vm, const std::string& name,
+                                uint64_t size_bytes) {
+  RamBlock* block = vm->record.add_blocks();
+  block->set_name(name);
+  block->set_size_bytes(size_bytes);
+  AuxiliaryRam* ram = &vm->auxiliary.emplace_back();
+  ram->set_name(name);
+  ram->set_size_bytes(size_bytes);
+  return ram;
+}
+
+ExampleVm WebVm() {
+  ExampleVm vm;
+  vm.record.set_name("web-1");
+  vm.record.set_uuid("c7a5fdbd-edaf-9455-926a-d65c16db1809");
+  vm.record.set_domain_xml("<domain type='kvm'><name>web-1</name></domain>");
+  vm.record.set_was_running(true);
+  vm.record.set_persistent(true);
+  vm.record.set_autostart(true);
+  vm.record.set_qemu_uid(64055);
+  vm.record.set_qemu_gid(64055);
+  vm.record.set_qemu_version("10.0.2");
+  vm.record.set_paused_tsc(1000100);
+  vm.record.set_pause_s(0.25);
+  vm.record.set_save_s(0.5);
+  AddInPlaceBlock(&vm.record, "pc.ram", uint64_t{1} << 30, 12);
+  AddExtent(AddAuxiliaryBlock(&vm, "pc.bios", 262144), 258048,
+            std::string(4096, 'B'));
+  AuxiliaryRam* tables = AddAuxiliaryBlock(&vm, "/rom@etc/acpi/tables", 131072);
+  AddExtent(tables, 0, "DSDT");
+  AddExtent(tables, 4096, "FACP");
+  AddAuxiliaryBlock(&vm, "vga.vram", 16 << 20);
+  vm.device_state = std::string("QEVM\0\0\0\3", 8) + std::string(1000, 'd');
+  return vm;
+}
+
+ExampleVm DatabaseVm() {
+  ExampleVm vm;
+  vm.record.set_name("db-1");
+  vm.record.set_uuid("0a0a0a0a-0000-4000-8000-00000000db01");
+  vm.record.set_domain_xml("<domain type='kvm'><name>db-1</name></domain>");
+  vm.record.set_was_running(false);
+  vm.record.set_qemu_version("10.0.2");
+  AddInPlaceBlock(&vm.record, "ram-node0", uint64_t{4} << 30, 13);
+  AddInPlaceBlock(&vm.record, "dimm0", uint64_t{2} << 30, 14);
+  vm.device_state = std::string("QEVM\0\0\0\3", 8) + std::string(500, 'e');
+  return vm;
+}
+
+}  // namespace
+
+HostRecord ExampleHost() {
+  HostRecord host;
+  host.set_update_id("7d9e1f00-1111-4222-8333-444455556666");
+  host.set_host_id("0123456789abcdef0123456789abcdef");
+  host.set_boot_id("11111111-2222-4333-8444-555555555555");
+  host.set_counter(7);
+  host.set_kernel_release("6.1.0-40-amd64");
+  host.set_writer("host_update 0.1");
+  host.set_started_at("2026-11-24T13:00:00Z");
+  host.mutable_committed_at()->set_tsc(1002000);
+  host.mutable_committed_at()->set_realtime_ns(1795525200000000000);
+  host.mutable_committed_at()->set_boottime_ns(86400000000000);
+  host.set_tsc_hz(2.5e9);
+  RecordedSpan* pause = host.add_spans();
+  pause->set_phase("pause");
+  pause->set_start_tsc(1000000);
+  pause->set_end_tsc(1000200);
+  host.set_started_tsc(900000);
+  host.add_inactive_vm_uuids("ffffffff-0000-4000-8000-000000000000");
+  return host;
+}
+
+std::vector<ExampleVm> ExampleVms() { return {WebVm(), DatabaseVm()}; }
+
+absl::StatusOr<std::vector<uint8_t>> WriteHandover(
+    const HostRecord& host, absl::Span<const ExampleVm> vms) {
+  uint64_t area_bytes = 1 << 20;
+  for (const ExampleVm& vm : vms) {
+    area_bytes += (1 << 20) + vm.record.ByteSizeLong() + vm.device_state.size();
+    for (const AuxiliaryRam& ram : vm.auxiliary) {
+      area_bytes += ram.ByteSizeLong() + (1 << 10);
+    }
+  }
+  std::vector<uint8_t> area(area_bytes);
+  LU_ASSIGN_OR_RETURN(const std::unique_ptr<HandoverWriter> writer,
+                      HandoverWriter::Create(absl::MakeSpan(area)));
+  for (const ExampleVm& vm : vms) {
+    LU_RETURN_IF_ERROR(writer->AddVm(vm.record, vm.device_state, vm.auxiliary));
+  }
+  LU_ASSIGN_OR_RETURN(const uint64_t size, writer->Finish(host));
+  LU_RETURN_IF_ERROR(writer->Commit());
+  area.resize(size);
+  return area;
+}
+
+}  // namespace live_update

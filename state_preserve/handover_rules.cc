@@ -1,0 +1,158 @@
+#include "state_preserve/handover_rules.h"
+
+#include <string>
+
+#include "absl/container/flat_hash_map.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/string_view.h"
+#include "base/checked_math.h"
+#include "base/status_macros.h"
+#include "state_preserve/format.h"
+#include "state_preserve/names.h"
+
+namespace live_update {
+namespace {
+
+absl::Status CheckString(absl::string_view field, absl::string_view value,
+                         uint64_t limit_bytes) {
+  if (value.size() > limit_bytes) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        field, ": ", value.size(), " bytes, more than ", limit_bytes));
+  }
+  if (value.find('\0') != absl::string_view::npos) {
+    return absl::InvalidArgumentError(absl::StrCat(field, ": has a NUL byte"));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status CheckRequired(absl::string_view field, absl::string_view value,
+                           uint64_t limit_bytes = kMaxStringBytes) {
+  if (value.empty()) {
+    return absl::InvalidArgumentError(absl::StrCat(field, ": empty"));
+  }
+  return CheckString(field, value, limit_bytes);
+}
+
+absl::Status CheckUuid(absl::string_view field, absl::string_view value) {
+  if (IsUuid(value)) return absl::OkStatus();
+  return absl::InvalidArgumentError(absl::StrCat(field, ": not a UUID"));
+}
+
+absl::Status CheckCount(absl::string_view field, uint64_t count,
+                        uint64_t limit) {
+  if (count <= limit) return absl::OkStatus();
+  return absl::InvalidArgumentError(
+      absl::StrCat(field, ": ", count, ", more than ", limit));
+}
+
+absl::Status CheckBlock(const RamBlock& block) {
+  LU_RETURN_IF_ERROR(CheckRequired("name", block.name(), kMaxNameBytes));
+  if (block.size_bytes() == 0) {
+    return absl::InvalidArgumentError("size_bytes: 0");
+  }
+  if (block.has_in_place()) {
+    return CheckRequired("in_place.token", block.in_place().token());
+  }
+  return CheckCount("size_bytes", block.size_bytes(), kMaxAuxiliaryBlockBytes);
+}
+
+// Blocks and their auxiliary contents, matched by name.
+absl::Status CheckBlocks(const VmRecord& vm,
+                         absl::Span<const AuxiliaryRam> auxiliary) {
+  absl::flat_hash_map<std::string, uint64_t> expected;  // Name -> size.
+  absl::flat_hash_map<std::string, const RamBlock*> blocks;
+  for (const RamBlock& block : vm.blocks()) {
+    LU_RETURN_IF_ERROR(
+        Annotate(CheckBlock(block), absl::StrCat("RAM block ", block.name())));
+    if (!blocks.emplace(block.name(), &block).second) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("RAM block ", block.name(), ": twice"));
+    }
+    if (!block.has_in_place()) expected[block.name()] = block.size_bytes();
+  }
+
+  uint64_t stored_bytes = 0;
+  for (const AuxiliaryRam& ram : auxiliary) {
+    const std::string context = absl::StrCat("auxiliary RAM ", ram.name());
+    LU_RETURN_IF_ERROR(Annotate(CheckAuxiliaryRam(ram), context));
+    const auto block = expected.find(ram.name());
+    if (block == expected.end()) {
+      return absl::InvalidArgumentError(
+          absl::StrCat(context, ": no RAM block asks for it"));
+    }
+    if (block->second != ram.size_bytes()) {
+      return absl::InvalidArgumentError(
+          absl::StrCat(context, ": ", ram.size_bytes(),
+                       " bytes for a block of ", block->second));
+    }
+    expected.erase(block);
+    stored_bytes += ram.ByteSizeLong();
+  }
+  if (!expected.empty()) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "RAM block ", expected.begin()->first, ": its contents are missing"));
+  }
+  return CheckCount("auxiliary RAM", stored_bytes, kMaxAuxiliaryRamBytes);
+}
+
+}  // namespace
+
+absl::Status CheckHostRecord(const HostRecord& host) {
+  if (!IsSafeName(host.update_id())) {
+    return absl::InvalidArgumentError("update_id: not a safe name");
+  }
+  LU_RETURN_IF_ERROR(CheckRequired("host_id", host.host_id()));
+  LU_RETURN_IF_ERROR(CheckRequired("boot_id", host.boot_id()));
+  LU_RETURN_IF_ERROR(
+      CheckString("kernel_release", host.kernel_release(), kMaxStringBytes));
+  LU_RETURN_IF_ERROR(CheckString("writer", host.writer(), kMaxStringBytes));
+  LU_RETURN_IF_ERROR(
+      CheckString("started_at", host.started_at(), kMaxStringBytes));
+  for (const RecordedSpan& span : host.spans()) {
+    LU_RETURN_IF_ERROR(CheckString("span", span.phase(), kMaxStringBytes));
+  }
+  for (const std::string& uuid : host.inactive_vm_uuids()) {
+    LU_RETURN_IF_ERROR(CheckUuid("inactive_vm_uuids", uuid));
+  }
+  return CheckCount("host record's bytes", host.ByteSizeLong(),
+                    kMaxHostRecordBytes);
+}
+
+absl::Status CheckVm(const VmRecord& vm, uint64_t device_state_bytes,
+                     absl::Span<const AuxiliaryRam> auxiliary) {
+  LU_RETURN_IF_ERROR(CheckRequired("name", vm.name(), kMaxNameBytes));
+  LU_RETURN_IF_ERROR(CheckUuid("uuid", vm.uuid()));
+  LU_RETURN_IF_ERROR(
+      CheckRequired("domain_xml", vm.domain_xml(), kMaxDomainXmlBytes));
+  LU_RETURN_IF_ERROR(
+      CheckString("qemu_version", vm.qemu_version(), kMaxStringBytes));
+  LU_RETURN_IF_ERROR(
+      CheckCount("RAM blocks", vm.blocks_size(), kMaxBlocksPerVm));
+  LU_RETURN_IF_ERROR(
+      CheckCount("VM record's bytes", vm.ByteSizeLong(), kMaxVmRecordBytes));
+  LU_RETURN_IF_ERROR(CheckCount("device state's bytes", device_state_bytes,
+                                kMaxDeviceStateBytes));
+  return CheckBlocks(vm, auxiliary);
+}
+
+absl::Status CheckAuxiliaryRam(const AuxiliaryRam& ram) {
+  LU_RETURN_IF_ERROR(CheckRequired("name", ram.name(), kMaxNameBytes));
+  LU_RETURN_IF_ERROR(
+      CheckCount("size_bytes", ram.size_bytes(), kMaxAuxiliaryBlockBytes));
+  uint64_t end = 0;
+  for (const AuxiliaryRam::Extent& extent : ram.extents()) {
+    if (extent.offset() < end) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("extent at ", extent.offset(), ": overlaps the last"));
+    }
+    if (!FitsWithin(extent.offset(), extent.data().size(), ram.size_bytes())) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("extent ", extent.offset(), "+", extent.data().size(),
+                       ": past the block's ", ram.size_bytes(), " bytes"));
+    }
+    end = extent.offset() + extent.data().size();
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace live_update

@@ -1,0 +1,219 @@
+#include "testing/fake_hypervisor.h"
+
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <fstream>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "base/status_macros.h"
+
+namespace live_update::testing {
+namespace {
+
+constexpr char kFirmware[] = "firmware of ";
+
+UniqueFd Duplicate(const UniqueFd& fd) {
+  return UniqueFd(fcntl(fd.get(), F_DUPFD_CLOEXEC, 0));
+}
+
+uint64_t InodeOf(const UniqueFd& fd) {
+  struct stat stat {};
+  fstat(fd.get(), &stat);
+  return stat.st_ino;
+}
+
+uint64_t SizeOf(const UniqueFd& fd) {
+  struct stat stat {};
+  fstat(fd.get(), &stat);
+  return static_cast<uint64_t>(stat.st_size);
+}
+
+// A small block as QEMU has them for firmware: an anonymous file.
+UniqueFd MakeFirmware(const std::string& name) {
+  UniqueFd fd(memfd_create("pc.bios", MFD_CLOEXEC));
+  const std::string contents = absl::StrCat(kFirmware, name);
+  if (ftruncate(fd.get(), 8192) != 0 ||
+      pwrite(fd.get(), contents.data(), contents.size(), 0) < 0) {
+    return UniqueFd();
+  }
+  return fd;
+}
+
+}  // namespace
+
+VmRef FakeHypervisor::AddVm(const std::string& name, VmState state,
+                            const std::string& memory) {
+  Vm vm;
+  vm.info.ref.name = name;
+  vm.info.ref.uuid = absl::StrFormat("11111111-2222-3333-4444-%012d",
+                                     vms_.size() + 1);
+  vm.info.state = state;
+  vm.info.persistent = true;
+  vm.ram_path = absl::StrCat(dir_, "/", name, "-pc.ram");
+  std::ofstream(vm.ram_path, std::ios::binary) << memory;
+  if (state != VmState::kOff) {
+    vm.ram = UniqueFd(open(vm.ram_path.c_str(), O_RDWR | O_CLOEXEC));
+    vm.ram_inode = InodeOf(vm.ram);
+  }
+  const VmRef ref = vm.info.ref;
+  vms_[name] = std::move(vm);
+  return ref;
+}
+
+void FakeHypervisor::Kexec() {
+  for (auto& [name, vm] : vms_) {
+    vm.info.state = VmState::kOff;
+    vm.save_pending = false;
+    vm.ram.Reset();
+  }
+}
+
+void FakeHypervisor::FailNext(const std::string& call, const std::string& vm,
+                              absl::Status status) {
+  std::lock_guard lock(mutex_);
+  fail_next_[{call, vm}] = std::move(status);
+}
+
+const FakeHypervisor::Vm& FakeHypervisor::vm(const std::string& name) {
+  return vms_.at(name);
+}
+
+std::string FakeHypervisor::Memory(const std::string& name) {
+  const Vm& vm = vms_.at(name);
+  if (!vm.ram.ok()) return "";
+  std::string memory(SizeOf(vm.ram), '\0');
+  if (pread(vm.ram.get(), memory.data(), memory.size(), 0) < 0) return "";
+  return memory;
+}
+
+absl::StatusOr<FakeHypervisor::Vm*> FakeHypervisor::Enter(
+    const std::string& call, const VmRef& vm) {
+  if (const auto fail = fail_next_.find({call, vm.name});
+      fail != fail_next_.end()) {
+    const absl::Status status = fail->second;
+    fail_next_.erase(fail);
+    return status;
+  }
+  const auto found = vms_.find(vm.name);
+  if (found == vms_.end()) {
+    return absl::NotFoundError(absl::StrCat("no such VM: ", vm.name));
+  }
+  return &found->second;
+}
+
+absl::StatusOr<HypervisorVersions> FakeHypervisor::Versions(absl::Time) {
+  return HypervisorVersions{.libvirt = "11.3.0", .qemu = "10.0.2"};
+}
+
+absl::StatusOr<std::vector<VmInfo>> FakeHypervisor::List(absl::Time) {
+  std::lock_guard lock(mutex_);
+  std::vector<VmInfo> list;
+  for (const auto& [name, vm] : vms_) list.push_back(vm.info);
+  return list;
+}
+
+absl::StatusOr<VmFacts> FakeHypervisor::Examine(const VmRef& ref, absl::Time) {
+  std::lock_guard lock(mutex_);
+  LU_ASSIGN_OR_RETURN(Vm * vm, Enter("Examine", ref));
+  VmFacts facts;
+  facts.info = vm->info;
+  facts.qemu_version = "10.0.2";
+  facts.machine_type = "pc-q35-10.0";
+  facts.aux_ram_share = true;
+  facts.ram.push_back({.name = "pc.ram",
+                       .size_bytes = SizeOf(vm->ram),
+                       .shared = true,
+                       .fd = Duplicate(vm->ram)});
+  return facts;
+}
+
+absl::StatusOr<VmDescription> FakeHypervisor::Describe(const VmRef& ref,
+                                                       absl::Time) {
+  std::lock_guard lock(mutex_);
+  LU_ASSIGN_OR_RETURN(Vm * vm, Enter("Describe", ref));
+  return VmDescription{
+      .domain_xml = absl::StrCat("<domain>", vm->info.ref.name, "</domain>"),
+      .qemu_uid = 64055,
+      .qemu_gid = 64055,
+      .qemu_version = "10.0.2"};
+}
+
+absl::Status FakeHypervisor::Pause(const VmRef& ref, absl::Time) {
+  std::lock_guard lock(mutex_);
+  LU_ASSIGN_OR_RETURN(Vm * vm, Enter("Pause", ref));
+  vm->info.state = VmState::kPaused;
+  return absl::OkStatus();
+}
+
+absl::StatusOr<SavedVm> FakeHypervisor::Save(const VmRef& ref, absl::Time) {
+  std::lock_guard lock(mutex_);
+  LU_ASSIGN_OR_RETURN(Vm * vm, Enter("Save", ref));
+  if (vm->info.state != VmState::kPaused || vm->save_pending) {
+    return absl::FailedPreconditionError("not paused, or saved already");
+  }
+  vm->save_pending = true;
+  ++vm->saves;
+  SavedVm saved;
+  saved.cpr_fds.push_back({.name = "pc.ram", .fd = Duplicate(vm->ram)});
+  saved.cpr_fds.push_back({.name = "pc.bios", .fd = MakeFirmware(ref.name)});
+  saved.device_state = absl::StrCat(ref.name, " save ", vm->saves);
+  return saved;
+}
+
+absl::Status FakeHypervisor::Resume(const VmRef& ref, bool run, absl::Time) {
+  std::lock_guard lock(mutex_);
+  LU_ASSIGN_OR_RETURN(Vm * vm, Enter("Resume", ref));
+  if (vm->info.state == VmState::kOff) {
+    return absl::NotFoundError(absl::StrCat(ref.name, " is off"));
+  }
+  vm->save_pending = false;
+  if (run) vm->info.state = VmState::kRunning;
+  return absl::OkStatus();
+}
+
+absl::Status FakeHypervisor::Restore(const RestorableVm& restorable,
+                                     absl::Time) {
+  std::lock_guard lock(mutex_);
+  LU_ASSIGN_OR_RETURN(Vm * vm, Enter("Restore", restorable.ref));
+  if (vm->info.state != VmState::kOff) {
+    return absl::AlreadyExistsError("it runs");
+  }
+  bool firmware = false;
+  for (const CprFd& cpr : restorable.saved.cpr_fds) {
+    if (cpr.name == "pc.ram") vm->ram = Duplicate(cpr.fd);
+    if (cpr.name == "pc.bios") {
+      char contents[64] = {};
+      const std::string want = absl::StrCat(kFirmware, restorable.ref.name);
+      firmware = pread(cpr.fd.get(), contents, want.size(), 0) ==
+                     static_cast<ssize_t>(want.size()) &&
+                 contents == want && SizeOf(cpr.fd) == 8192;
+    }
+  }
+  if (!firmware) return absl::DataLossError("pc.bios is not what was saved");
+  vm->loaded_state = restorable.saved.device_state;
+  vm->info.state =
+      restorable.was_running ? VmState::kRunning : VmState::kPaused;
+  return absl::OkStatus();
+}
+
+absl::Status FakeHypervisor::Announce(const VmRef& ref, absl::Time) {
+  std::lock_guard lock(mutex_);
+  LU_ASSIGN_OR_RETURN(Vm * vm, Enter("Announce", ref));
+  ++vm->announced;
+  return absl::OkStatus();
+}
+
+absl::Status FakeHypervisor::Start(const VmRef& ref, absl::Time) {
+  std::lock_guard lock(mutex_);
+  LU_ASSIGN_OR_RETURN(Vm * vm, Enter("Start", ref));
+  vm->info.state = VmState::kRunning;
+  return absl::OkStatus();
+}
+
+}  // namespace live_update::testing

@@ -1,0 +1,76 @@
+#ifndef TESTING_FAKE_HYPERVISOR_H_
+#define TESTING_FAKE_HYPERVISOR_H_
+
+#include <map>
+#include <mutex>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "host_update/hypervisor.h"
+
+namespace live_update::testing {
+
+// Keeps VMs whose RAM is a real file each, so that "the same memory" can be
+// checked by inode and by contents. A VM's device state is its name and how
+// many times it was saved.
+class FakeHypervisor final : public Hypervisor {
+ public:
+  struct Vm {
+    VmInfo info;
+    std::string ram_path;  // Of the RAM that it was first started with.
+    uint64_t ram_inode = 0;
+    int saves = 0;
+    bool save_pending = false;  // Saved, not resumed since.
+    int announced = 0;
+    std::string loaded_state;  // Device state it was restored from.
+    UniqueFd ram;              // QEMU's own fd; unset while off.
+  };
+
+  // RAM files are made in `dir`.
+  explicit FakeHypervisor(std::string dir) : dir_(std::move(dir)) {}
+
+  // Adds a VM of one RAM block, "pc.ram", that holds `memory`. UUIDs are counted
+  // up from …0001. Returns its reference.
+  VmRef AddVm(const std::string& name, VmState state,
+              const std::string& memory);
+
+  // What a kexec does to VMs: none runs; QEMU's fds are closed.
+  void Kexec();
+
+  // Makes the next call of this kind for this VM fail, once. `call` is the
+  // method's name.
+  void FailNext(const std::string& call, const std::string& vm,
+                absl::Status status);
+
+  const Vm& vm(const std::string& name);
+  // What the VM's RAM holds, read through QEMU's own fd.
+  std::string Memory(const std::string& name);
+
+  absl::StatusOr<HypervisorVersions> Versions(absl::Time deadline) override;
+  absl::StatusOr<std::vector<VmInfo>> List(absl::Time deadline) override;
+  absl::StatusOr<VmFacts> Examine(const VmRef& vm,
+                                  absl::Time deadline) override;
+  absl::StatusOr<VmDescription> Describe(const VmRef& vm,
+                                         absl::Time deadline) override;
+  absl::Status Pause(const VmRef& vm, absl::Time deadline) override;
+  absl::StatusOr<SavedVm> Save(const VmRef& vm, absl::Time deadline) override;
+  absl::Status Resume(const VmRef& vm, bool run, absl::Time deadline) override;
+  absl::Status Restore(const RestorableVm& vm, absl::Time deadline) override;
+  absl::Status Announce(const VmRef& vm, absl::Time deadline) override;
+  absl::Status Start(const VmRef& vm, absl::Time deadline) override;
+
+ private:
+  // The VM, or kNotFound, or what FailNext asked for.
+  absl::StatusOr<Vm*> Enter(const std::string& call, const VmRef& vm);
+
+  const std::string dir_;
+  std::mutex mutex_;
+  std::map<std::string, Vm> vms_;  // By name.
+  std::map<std::pair<std::string, std::string>, absl::Status> fail_next_;
+};
+
+}  // namespace live_update::testing
+
+#endif  // TESTING_FAKE_HYPERVISOR_H_

@@ -1,0 +1,54 @@
+#ifndef TESTING_FAULTS_FAULTY_HYPERVISOR_H_
+#define TESTING_FAULTS_FAULTY_HYPERVISOR_H_
+
+#include <string>
+#include <vector>
+
+#include "host_update/hypervisor.h"
+#include "testing/faults/fault.h"
+
+namespace live_update::testing {
+
+// A hypervisor in front of another one, with faults at its calls for one VM:
+// "pause@vm2", "save@vm2", "restore@vm2".
+class FaultyHypervisor final : public Hypervisor {
+ public:
+  // `real` must outlive it.
+  FaultyHypervisor(Hypervisor* real, const Fault& fault)
+      : real_(real), fault_(fault) {}
+
+  absl::StatusOr<HypervisorVersions> Versions(absl::Time deadline) override {
+    return real_->Versions(deadline);
+  }
+  absl::StatusOr<std::vector<VmInfo>> List(absl::Time deadline) override {
+    return real_->List(deadline);
+  }
+  absl::StatusOr<VmFacts> Examine(const VmRef& vm,
+                                  absl::Time deadline) override {
+    return real_->Examine(vm, deadline);
+  }
+  absl::StatusOr<VmDescription> Describe(const VmRef& vm,
+                                         absl::Time deadline) override {
+    return real_->Describe(vm, deadline);
+  }
+  absl::Status Pause(const VmRef& vm, absl::Time deadline) override;
+  absl::StatusOr<SavedVm> Save(const VmRef& vm, absl::Time deadline) override;
+  absl::Status Resume(const VmRef& vm, bool run, absl::Time deadline) override {
+    return real_->Resume(vm, run, deadline);
+  }
+  absl::Status Restore(const RestorableVm& vm, absl::Time deadline) override;
+  absl::Status Announce(const VmRef& vm, absl::Time deadline) override {
+    return real_->Announce(vm, deadline);
+  }
+  absl::Status Start(const VmRef& vm, absl::Time deadline) override {
+    return real_->Start(vm, deadline);
+  }
+
+ private:
+  Hypervisor* const real_;
+  const Fault fault_;
+};
+
+}  // namespace live_update::testing
+
+#endif  // TESTING_FAULTS_FAULTY_HYPERVISOR_H_

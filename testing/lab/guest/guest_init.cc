@@ -1,0 +1,179 @@
+// The one program of the lab's guests, started as /init of a one-file
+// initramfs.
+//
+// It makes everything that a live update must not lose visible on the serial
+// console:
+//
+//   BOOT boot_id=… memory=…        once, and every 50 ticks
+//   T number mono wall rtc passes bad               every guest.tick_ms; short,
+//   as each character costs the VM an exit VERIFY pass=… from=… to=… sum=…
+//   bad=…          each time all of the filled memory was read again; from and
+//   to are ticks DISK seq=… verified=… bad=…    with a virtio disk NET
+//   address=…                  with guest.address=, and an echo server on TCP
+//   7000 FAIL …                         should never be seen
+//
+// Words of the kernel command line: guest.seed, guest.fill (per cent of free
+// memory), guest.tick_ms, guest.verify_mib (per tick), guest.address.
+
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/sysinfo.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <atomic>
+#include <chrono>
+#include <cstdint>
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <span>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "testing/lab/guest/clocks.h"
+#include "testing/lab/guest/console.h"
+#include "testing/lab/guest/disk_records.h"
+#include "testing/lab/guest/memory_pattern.h"
+#include "testing/lab/guest/network.h"
+
+namespace {
+
+constexpr uint64_t kWordsPerMib = (1 << 20) / sizeof(uint64_t);
+constexpr uint16_t kEchoPort = 7000;
+constexpr uint64_t kDiskSlots = 2048;  // 8 MiB of the disk.
+constexpr int kDiskPeriodMs = 200;
+
+std::string FirstLine(const char* path) {
+  std::string line;
+  std::ifstream file(path);
+  std::getline(file, line);
+  return line;
+}
+
+// The value of `name` on the kernel command line, or `fallback`.
+std::string Word(const std::string& name, const std::string& fallback) {
+  std::ifstream file("/proc/cmdline");
+  for (std::string word; file >> word;) {
+    if (word.starts_with(name + "=")) return word.substr(name.size() + 1);
+  }
+  return fallback;
+}
+
+uint64_t Number(const std::string& name, uint64_t fallback) {
+  return std::strtoull(Word(name, std::to_string(fallback)).c_str(), nullptr,
+                       10);
+}
+
+void MountKernelFileSystems() {
+  mkdir("/proc", 0755);
+  mkdir("/sys", 0755);
+  mkdir("/dev", 0755);
+  mount("proc", "/proc", "proc", 0, nullptr);
+  mount("sysfs", "/sys", "sysfs", 0, nullptr);
+  mount("devtmpfs", "/dev", "devtmpfs", 0, nullptr);
+  const int console = open("/dev/ttyS0", O_RDWR | O_NOCTTY);
+  for (const int fd : {STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO})
+    dup2(console, fd);
+}
+
+// Modules lie in /modules, their names sort in the order they depend on each
+// other.
+void LoadModules() {
+  if (!std::filesystem::exists("/modules")) return;
+  std::vector<std::string> paths;
+  for (const auto& entry : std::filesystem::directory_iterator("/modules"))
+    paths.push_back(entry.path());
+  std::sort(paths.begin(), paths.end());
+  for (const std::string& path : paths) {
+    const int fd = open(path.c_str(), O_RDONLY | O_CLOEXEC);
+    if (fd < 0 || syscall(SYS_finit_module, fd, "", 0) != 0)
+      PrintFailure(path.c_str());
+    close(fd);
+  }
+}
+
+std::span<uint64_t> AllocateShareOfFreeMemory(uint64_t percent) {
+  struct sysinfo memory {};
+  sysinfo(&memory);
+  const uint64_t bytes = memory.freeram / 100 * percent / (1 << 20) * (1 << 20);
+  void* start = mmap(nullptr, bytes, PROT_READ | PROT_WRITE,
+                     MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
+  if (start == MAP_FAILED) {
+    PrintFailure("mmap");
+    return {};
+  }
+  return {static_cast<uint64_t*>(start), bytes / sizeof(uint64_t)};
+}
+
+struct Progress {
+  std::atomic<uint64_t> tick{0};
+  std::atomic<uint64_t> passes{0};
+  std::atomic<uint64_t> bad_words{0};
+};
+
+// Reads `words_per_step` words each `pause`, so that a pass is spread over time
+// and a processor is left for the rest.
+void VerifyForever(const MemoryPattern& pattern, uint64_t words_per_step,
+                   std::chrono::milliseconds pause, Progress& progress) {
+  for (;;) {
+    const uint64_t from = progress.tick;
+    MemoryPattern::Verdict verdict;
+    for (uint64_t at = 0; at < pattern.size(); at += words_per_step) {
+      pattern.Verify(at, at + words_per_step, verdict);
+      std::this_thread::sleep_for(pause);
+    }
+    progress.bad_words += verdict.bad_words;
+    const uint64_t pass = ++progress.passes;
+    Print("VERIFY pass=%lu from=%lu to=%lu sum=%016lx bad=%lu first=%lu", pass,
+          from, progress.tick.load(), verdict.checksum, verdict.bad_words,
+          verdict.first_bad);
+  }
+}
+
+[[noreturn]] void TickForever(std::chrono::milliseconds period,
+                              uint64_t memory_bytes, Progress& progress) {
+  const std::string boot_id = FirstLine("/proc/sys/kernel/random/boot_id");
+  RealTimeClock rtc;
+  auto next = std::chrono::steady_clock::now();
+  for (;;) {
+    const uint64_t n = ++progress.tick;
+    if (n % 50 == 1)
+      Print("BOOT boot_id=%s memory=%lu", boot_id.c_str(), memory_bytes);
+    const int64_t hardware = rtc.Seconds();
+    Print("T %lu %.3f %.3f %ld %lu %lu", n, MonotonicSeconds(), WallSeconds(),
+          hardware, progress.passes.load(), progress.bad_words.load());
+    next = std::max(next + period, std::chrono::steady_clock::now());
+    std::this_thread::sleep_until(next);
+  }
+}
+
+}  // namespace
+
+int main() {
+  MountKernelFileSystems();
+  LoadModules();
+  const std::chrono::milliseconds period(Number("guest.tick_ms", 100));
+  static Progress progress;
+
+  if (std::filesystem::exists("/sys/block/vda")) {
+    std::thread([] {
+      WriteRecords("/dev/vda", kDiskSlots, kDiskPeriodMs);
+    }).detach();
+  }
+  static const std::string address = Word("guest.address", "");
+  if (!address.empty() && BringUp(address.c_str()))
+    std::thread(ServeEcho, kEchoPort).detach();
+
+  const std::span<uint64_t> memory =
+      AllocateShareOfFreeMemory(Number("guest.fill", 60));
+  static const MemoryPattern pattern(memory, Number("guest.seed", 1));
+  const uint64_t step =
+      std::max<uint64_t>(1, Number("guest.verify_mib", 4)) * kWordsPerMib;
+  std::thread([=] { VerifyForever(pattern, step, period, progress); }).detach();
+  TickForever(period, memory.size_bytes(), progress);
+}

@@ -1,0 +1,76 @@
+#include "testing/lab/guest/network.h"
+
+#include <arpa/inet.h>
+#include <net/if.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <array>
+#include <cstdint>
+#include <cstring>
+#include <thread>
+
+#include "testing/lab/guest/console.h"
+
+namespace {
+
+bool SetAddress(
+    int fd, unsigned long request,
+    const char* address) {  // NOLINT(google-runtime-int): ioctl's type.
+  ifreq request_body{};
+  std::strncpy(request_body.ifr_name, "eth0", IFNAMSIZ - 1);
+  sockaddr_in value{};
+  value.sin_family = AF_INET;
+  if (inet_pton(AF_INET, address, &value.sin_addr) != 1) return false;
+  std::memcpy(&request_body.ifr_addr, &value, sizeof(value));
+  return ioctl(fd, request, &request_body) == 0;
+}
+
+void Echo(int connection) {
+  const int on = 1;
+  setsockopt(connection, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
+  std::array<char, 4096> buffer{};
+  for (;;) {
+    const ssize_t got = read(connection, buffer.data(), buffer.size());
+    if (got <= 0 || write(connection, buffer.data(), got) != got) break;
+  }
+  close(connection);
+}
+
+}  // namespace
+
+bool BringUp(const char* address) {
+  const int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+  ifreq flags{};
+  std::strncpy(flags.ifr_name, "eth0", IFNAMSIZ - 1);
+  flags.ifr_flags = IFF_UP | IFF_RUNNING;
+  const bool up = fd >= 0 && SetAddress(fd, SIOCSIFADDR, address) &&
+                  SetAddress(fd, SIOCSIFNETMASK, "255.255.255.0") &&
+                  ioctl(fd, SIOCSIFFLAGS, &flags) == 0;
+  if (up) {
+    Print("NET address=%s", address);
+  } else {
+    PrintFailure("eth0");
+  }
+  close(fd);
+  return up;
+}
+
+void ServeEcho(uint16_t port) {
+  const int listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  sockaddr_in any{};
+  any.sin_family = AF_INET;
+  any.sin_port = htons(port);
+  if (listener < 0 ||
+      bind(listener, reinterpret_cast<sockaddr*>(&any), sizeof(any)) != 0 ||
+      listen(listener, 8) != 0) {
+    return PrintFailure("echo server");
+  }
+  for (;;) {
+    const int connection = accept4(listener, nullptr, nullptr, SOCK_CLOEXEC);
+    if (connection >= 0) std::thread(Echo, connection).detach();
+  }
+}

@@ -1,0 +1,97 @@
+"""The guests of the emulated host: their initramfs, their libvirt definitions, and what they say on their consoles."""
+
+import dataclasses
+import pathlib
+import string
+
+from hostlab import ticks
+from hostlab.deadline import wait_until
+
+DOMAIN_TEMPLATE = string.Template((pathlib.Path(__file__).parent / "domain.xml").read_text())
+LOG_FOLDER = "/var/log/guests"
+INITRD = "/var/lib/guests/guest.cpio"
+
+
+@dataclasses.dataclass(frozen=True)
+class Guest:
+    name: str
+    vcpus: int = 1
+    memory_mib: int = 256
+    disk: bool = False     # A qcow2 disk that it writes records to.
+    address: str = ""      # A NIC on the bridge with this address, and an echo server behind it.
+    autostart: bool = False
+
+    @property
+    def log(self):
+        return f"{LOG_FOLDER}/{self.name}.log"
+
+    @property
+    def disk_path(self):
+        return f"/var/lib/guests/{self.name}.qcow2"
+
+
+# The three of the main scenario.
+THREE = (
+    Guest("vm1", disk=True),
+    Guest("vm2", vcpus=2, memory_mib=512, address="10.0.2.50"),
+    Guest("vm3", autostart=True),
+)
+
+
+def make_initramfs(path, init, modules):
+    """Writes an initramfs with the program `init` as /init and the kernel modules of the folder `modules`."""
+    entries = [("dev", None, 0o040755), ("modules", None, 0o040755), ("init", init, 0o100755)]
+    entries += [(f"modules/{m.name}", m, 0o100644) for m in sorted(pathlib.Path(modules).iterdir())]
+    with open(path, "wb") as out:
+        for number, (name, source, mode) in enumerate(entries, start=1):
+            out.write(_cpio_member(name, pathlib.Path(source).read_bytes() if source else b"", mode, number))
+        out.write(_cpio_member("TRAILER!!!", b"", 0, 0))
+
+
+def _cpio_member(name, content, mode, inode):
+    """One member of a "newc" archive: the header in hexadecimal, name and content each padded to four bytes."""
+    raw_name = name.encode() + b"\0"
+    fields = (inode, mode, 0, 0, 1, 0, len(content), 0, 0, 0, 0, len(raw_name), 0)
+    head = b"070701" + b"".join(b"%08x" % field for field in fields) + raw_name
+    return head + b"\0" * (-len(head) % 4) + content + b"\0" * (-len(content) % 4)
+
+
+def domain_xml(guest, kernel, initrd):
+    disk = f"""<disk type='file' device='disk'>
+      <driver name='qemu' type='qcow2' cache='none'/>
+      <source file='{guest.disk_path}'/>
+      <target dev='vda' bus='virtio'/>
+    </disk>""" if guest.disk else ""
+    interface = f"""<interface type='bridge'>
+      <mac address='52:54:00:00:01:{sum(guest.name.encode()) % 256:02x}'/>
+      <source bridge='br0'/>
+      <model type='virtio'/>
+    </interface>""" if guest.address else ""
+    command_line = f"console=ttyS0 quiet guest.seed={sum(guest.name.encode())}"
+    if guest.address:
+        command_line += f" guest.address={guest.address}"
+    return DOMAIN_TEMPLATE.substitute(
+        name=guest.name, vcpus=guest.vcpus, memory=guest.memory_mib, kernel=kernel, initrd=initrd,
+        command_line=command_line, disk=disk, interface=interface, log=guest.log)
+
+
+def define(host, guest, kernel=None, initrd=INITRD):
+    """Makes the guest known to the host's libvirt; it does not run yet."""
+    if guest.disk:
+        host.sh(f"qemu-img create -q -f qcow2 {guest.disk_path} 64M")
+    path = f"/var/lib/guests/{guest.name}.xml"
+    host.put_file(path, domain_xml(guest, kernel or host.image.older.kernel, initrd))
+    host.sh(f"virsh -q define {path}" + (f" && virsh -q autostart {guest.name}" if guest.autostart else ""))
+
+
+def start(host, guests, timeout=240):
+    """Starts the guests side by side; returns when each has filled its memory and verified all of it once."""
+    host.sh(" & ".join(f"virsh -q start {g.name}" for g in guests) + " & wait", timeout)
+    for guest in guests:
+        wait_until(lambda: console(host, guest).verifies, timeout, f"{guest.name} has verified its memory once",
+                   interval=1.0)
+
+
+def console(host, guest):
+    """All that the guest has said so far."""
+    return ticks.Console(host.run(f"cat {guest.log}").out)

@@ -1,0 +1,124 @@
+"""Reads what a guest says on its console (testing/lab/guest/guest_init.cc) and works out how long it stood still.
+
+While a VM is paused its own clocks stand still, but its hardware clock is derived from the host's and goes on. That
+clock shows whole seconds: at a tick the host's time lies in [rtc, rtc + 1), so the distance between host time and the
+guest's monotonic clock lies in [rtc − mono, rtc + 1 − mono). Ten ticks a second narrow it to about a tenth of a
+second; the distance before and after a gap differ by the time that the guest did not see.
+"""
+
+import dataclasses
+import re
+
+_LINE = re.compile(r"^(VERIFY|DISK|BOOT) (.*)$")
+_TICK = re.compile(r"^T (\d+) ([\d.]+) ([\d.]+) (\d+) (\d+) (\d+)$")
+
+
+@dataclasses.dataclass(frozen=True)
+class Tick:
+    n: int
+    mono: float
+    wall: float
+    rtc: int
+    passes: int
+    bad: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Verify:
+    """One pass over all of the filled memory, begun at tick `begin` and ended at tick `end`."""
+    number: int
+    begin: int
+    end: int
+    checksum: str
+    bad: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Disk:
+    seq: int
+    verified: int
+    bad: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Interval:
+    low: float
+    high: float
+
+    @property
+    def middle(self):
+        return (self.low + self.high) / 2
+
+    def __sub__(self, other):
+        return Interval(self.low - other.high, self.high - other.low)
+
+    def __str__(self):
+        return f"{self.middle:.2f} s ± {(self.high - self.low) / 2:.2f}"
+
+
+class Console:
+    """The console's text, sorted: `ticks`, `verifies`, `disks`, `boot_ids` (distinct, in order), and `failures`."""
+
+    def __init__(self, text):
+        self.ticks, self.verifies, self.disks, self.boot_ids, self.failures = [], [], [], [], []
+        for line in text.splitlines():
+            if line.startswith("FAIL") or "Kernel panic" in line or "BUG:" in line:
+                self.failures.append(line)
+            match = _TICK.match(line)
+            if match:
+                n, mono, wall, rtc, passes, bad = match.groups()
+                self.ticks.append(Tick(int(n), float(mono), float(wall), int(rtc), int(passes), int(bad)))
+                continue
+            match = _LINE.match(line)
+            if match:
+                try:
+                    self._add(match.group(1), dict(word.split("=", 1) for word in match.group(2).split()))
+                except (KeyError, ValueError):
+                    continue  # The last line may be cut off.
+
+    def _add(self, kind, v):
+        if kind == "VERIFY":
+            self.verifies.append(Verify(int(v["pass"]), int(v["from"]), int(v["to"]), v["sum"], int(v["bad"])))
+        elif kind == "DISK":
+            self.disks.append(Disk(int(v["seq"]), int(v["verified"]), int(v["bad"])))
+        elif v["boot_id"] not in self.boot_ids:
+            self.boot_ids.append(v["boot_id"])
+
+    @property
+    def last_tick(self):
+        return self.ticks[-1].n if self.ticks else 0
+
+    def missing_ticks(self):
+        """Numbers that the guest skipped: empty as long as it is one and the same program that counts."""
+        numbers = [t.n for t in self.ticks]
+        return [(a, b) for a, b in zip(numbers, numbers[1:]) if b != a + 1]
+
+
+def host_minus_guest(ticks):
+    """Where the host's clock lies relative to the guest's monotonic one, as narrow as these ticks tell.
+
+    Clocks of an emulated machine drift: an empty intersection is widened to the nearest bounds.
+    """
+    low = max(t.rtc - t.mono for t in ticks)
+    high = min(t.rtc + 1 - t.mono for t in ticks)
+    return Interval(min(low, high), max(low, high))
+
+
+def blackout(ticks, gap_after, window=40):
+    """How long the guest stood still between the tick number `gap_after` and the next, judged by `window` ticks on
+    either side."""
+    before = [t for t in ticks if gap_after - window < t.n <= gap_after]
+    after = [t for t in ticks if gap_after < t.n <= gap_after + window]
+    if not before or not after:
+        raise ValueError(f"no ticks on both sides of tick {gap_after}")
+    return host_minus_guest(after) - host_minus_guest(before)
+
+
+def find_blackouts(ticks, at_least=1.5):
+    """(tick number before the gap, blackout) for each place where the guest lost at least `at_least` seconds."""
+    found = []
+    for a, b in zip(ticks, ticks[1:]):
+        # Host time passes between two ticks at least rtc_b - rtc_a - 1; the guest thinks it was mono_b - mono_a.
+        if (b.rtc - a.rtc - 1) - (b.mono - a.mono) > at_least - 1:
+            found.append((a.n, blackout(ticks, a.n)))
+    return found
