@@ -51,7 +51,15 @@ struct PreflightInput {
 };
 
 // Findings in the order host, target, VMs. `go` if none is an ERROR. Codes are
-// stable; README.md lists them.
+// stable; an operator's scripts know them:
+//
+//   host    HOST_ROOT UPDATE_INTERRUPTED LIBVIRT_VERSION QEMU_VERSION
+//           DAX_MOUNTED DAX_RANGE DAX_SPACE KEXEC_ALLOWED KERNEL_STAGED
+//           CLOCK_TSC HOST_MEMORY VMS
+//   target  TARGET_KERNEL TARGET_INITRD TARGET_CMDLINE TARGET_KVM TARGET_DAX
+//   VM      VM_STATE VM_EXAMINED VM_QEMU_VERSION MACHINE_TYPE RAM_NOT_SHARED
+//           RAM_NOT_PRESERVABLE RAM_PRESERVABLE AUX_RAM_SHARE QEMU_BLOCKED
+//           UNSUPPORTED_DEVICE BLOCK_JOB BRIDGE_PRESENT
 CheckReport Evaluate(const PreflightInput& input);
 
 }  // namespace live_update

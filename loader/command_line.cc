@@ -60,15 +60,42 @@ bool ContainsWord(const std::vector<Parameter>& words, const Parameter& word) {
                      [&](const Parameter& w) { return w.word == word.word; });
 }
 
-// Whether `appended` at the end of `words` would change nothing.
-bool IsRepetition(const std::vector<Parameter>& words,
-                  const Parameter& appended) {
-  if (appended.name != "console") return ContainsWord(words, appended);
-  // The last console= is the one that becomes /dev/console.
-  const auto last = std::find_if(
-      words.rbegin(), words.rend(),
-      [](const Parameter& word) { return word.name == "console"; });
-  return last != words.rend() && last->word == appended.word;
+std::vector<Parameter> Consoles(const std::vector<Parameter>& words) {
+  std::vector<Parameter> consoles;
+  for (const Parameter& word : words) {
+    if (word.name == "console") consoles.push_back(word);
+  }
+  return consoles;
+}
+
+// Whether the consoles of `appended` are the last ones in `words` already, in
+// that order: the last is the one that becomes /dev/console.
+bool EndsWithConsoles(const std::vector<Parameter>& words,
+                      const std::vector<Parameter>& appended) {
+  const std::vector<Parameter> had = Consoles(words);
+  const std::vector<Parameter> added = Consoles(appended);
+  return had.size() >= added.size() &&
+         std::equal(added.rbegin(), added.rend(), had.rbegin(),
+                    [](const Parameter& a, const Parameter& b) {
+                      return a.word == b.word;
+                    });
+}
+
+// Adds the words of `appended` to `words`: first those that keep their place,
+// unless they are there, then the others. The same call again with the result
+// gives the same (after WithoutRepetitions).
+void Append(const std::vector<Parameter>& appended,
+            std::vector<Parameter>* words) {
+  const bool has_consoles = EndsWithConsoles(*words, appended);
+  for (const Parameter& word : appended) {
+    if (!IsPositional(word)) continue;
+    const bool there =
+        word.name == "console" ? has_consoles : ContainsWord(*words, word);
+    if (!there) words->push_back(word);
+  }
+  for (const Parameter& word : appended) {
+    if (!IsPositional(word)) words->push_back(word);
+  }
 }
 
 // Leaves, of words that are the same, the last.
@@ -265,11 +292,7 @@ absl::StatusOr<std::string> TargetCommandLine(absl::string_view running,
   for (const Parameter& word : running_split->kernel) {
     if (!ConcernsOnlyThisBoot(word)) kernel.push_back(word);
   }
-  for (const Parameter& word : append_split->kernel) {
-    if (!IsPositional(word) || !IsRepetition(kernel, word)) {
-      kernel.push_back(word);
-    }
-  }
+  Append(append_split->kernel, &kernel);
   std::vector<Parameter> init = running_split->init;
   for (const Parameter& word : append_split->init) {
     if (!ContainsWord(init, word)) init.push_back(word);

@@ -139,6 +139,13 @@ TEST(TargetCommandLineTest, LetsTheAppendedConsoleBeTheLast) {
   EXPECT_EQ(Target(once, "console=ttyS0"), once);
 }
 
+TEST(TargetCommandLineTest, DoesNotRepeatSeveralConsoles) {
+  const std::string append = "quiet console=tty0 x=y console=ttyS0";
+  const std::string once = Target("ro console=ttyS0", append);
+  EXPECT_EQ(once, "ro console=ttyS0 console=tty0 console=ttyS0 quiet x=y");
+  EXPECT_EQ(Target(once, append), once);
+}
+
 TEST(TargetCommandLineTest, KeepsNumberAndOrderOfMemmap) {
   EXPECT_EQ(Target("memmap=1G!1G ro memmap=1G!4G memmap=1G!1G", "memmap=1G!4G"),
             "memmap=1G!1G ro memmap=1G!4G memmap=1G!1G");

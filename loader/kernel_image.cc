@@ -27,7 +27,8 @@ std::string WhatItLooksLike(absl::Span<const uint8_t> file) {
       absl::StartsWith(text,
                        "\xfd"
                        "7zXZ") ||
-      absl::StartsWith(text, "\x28\xb5\x2f\xfd")) {
+      absl::StartsWith(text, "\x28\xb5\x2f\xfd") ||
+      absl::StartsWith(text, "\x02\x21\x4c\x18")) {
     return "it is a compressed file: an initrd, or a kernel of another "
            "architecture?";
   }

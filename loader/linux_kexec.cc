@@ -6,7 +6,7 @@
 #include <unistd.h>
 
 #include <cerrno>
-#include <cstddef>
+#include <cstdint>
 #include <fstream>
 
 #include "absl/strings/str_cat.h"
@@ -133,7 +133,7 @@ absl::Status StageError(int error, const KexecPolicy& policy) {
 absl::Status LinuxKexec::StageFile(const UniqueFd& kernel,
                                    const UniqueFd& initrd,
                                    const std::string& command_line) {
-  const unsigned long flags = initrd.ok() ? 0 : KEXEC_FILE_NO_INITRAMFS;
+  const uint64_t flags = initrd.ok() ? 0 : KEXEC_FILE_NO_INITRAMFS;
   // The length includes the NUL.
   if (syscall(SYS_kexec_file_load, kernel.get(), initrd.get(),
               command_line.size() + 1, command_line.c_str(), flags) != 0) {
@@ -144,8 +144,8 @@ absl::Status LinuxKexec::StageFile(const UniqueFd& kernel,
 }
 
 absl::Status LinuxKexec::Unstage() {
-  if (syscall(SYS_kexec_file_load, -1, -1, 0UL, nullptr,
-              static_cast<unsigned long>(KEXEC_FILE_UNLOAD)) != 0) {
+  if (syscall(SYS_kexec_file_load, -1, -1, uint64_t{0}, nullptr,
+              uint64_t{KEXEC_FILE_UNLOAD}) != 0) {
     return absl::ErrnoToStatus(
         errno, "unstage the kernel (kexec_file_load, KEXEC_FILE_UNLOAD)");
   }

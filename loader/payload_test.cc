@@ -20,7 +20,6 @@ namespace live_update::loader {
 namespace {
 
 using ::live_update::testing::StatusIs;
-using ::testing::_;
 using ::testing::HasSubstr;
 
 std::string Number(uint64_t number) {

@@ -49,15 +49,14 @@ void ReadKernel(const TargetRequest& request, TargetKernel* target) {
   const absl::StatusOr<std::string> bytes =
       ReadAll(target->kernel, kMaxKernelBytes);
   if (!bytes.ok()) {
-    target->image = Annotate(bytes.status(), request.kernel_path);
-    target->facts = target->image.status();
+    target->image = bytes.status();
+    target->facts = bytes.status();
     return;
   }
   target->image = ReadKernelImage(AsBytes(*bytes));
   if (target->image.ok()) {
     target->facts = ReadKernelFacts(AsBytes(*bytes), *target->image);
   } else {
-    target->image = Annotate(target->image.status(), request.kernel_path);
     target->facts = target->image.status();
   }
 }
@@ -90,10 +89,6 @@ void OpenInitrd(const TargetRequest& request, TargetKernel* target) {
   }
   target->initrd = *std::move(fd);
   target->initrd_bytes = ReadInitrd(target->initrd);
-  if (!target->initrd_bytes.ok()) {
-    target->initrd_bytes =
-        Annotate(target->initrd_bytes.status(), request.initrd_path);
-  }
 }
 
 void MakeCommandLine(const TargetRequest& request, TargetKernel* target) {

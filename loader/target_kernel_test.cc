@@ -35,7 +35,7 @@ class TargetKernelTest : public ::testing::Test {
   void TearDown() override { std::filesystem::remove_all(root_); }
 
   std::string Write(const std::string& path, const std::string& bytes) {
-    const std::string whole = root_ + path;
+    std::string whole = root_ + path;
     std::filesystem::create_directories(
         std::filesystem::path(whole).parent_path());
     std::ofstream(whole, std::ios::binary) << bytes;

@@ -30,6 +30,29 @@ absl::Status WriteNewFile(const UniqueFd& directory, const std::string& name,
   return Annotate(Sync(fd), name);
 }
 
+// Opens the file behind `fd` again, through the mount that `directory` is in:
+// QEMU's own descriptors come from a mount namespace of its own, and a name
+// can't be given across mounts, though it is the same file system.
+absl::StatusOr<UniqueFd> OpenInMountOf(const UniqueFd& directory,
+                                       const UniqueFd& fd) {
+  union {
+    file_handle handle;
+    char room[sizeof(file_handle) + MAX_HANDLE_SZ];
+  } file = {};
+  file.handle.handle_bytes = MAX_HANDLE_SZ;
+  int mount_id = 0;
+  if (name_to_handle_at(fd.get(), "", &file.handle, &mount_id,
+                        AT_EMPTY_PATH) != 0) {
+    return absl::ErrnoToStatus(errno, "get the file's handle");
+  }
+  UniqueFd opened(
+      open_by_handle_at(directory.get(), &file.handle, O_RDWR | O_CLOEXEC));
+  if (!opened.ok()) {
+    return absl::ErrnoToStatus(errno, "open the file by its handle");
+  }
+  return opened;
+}
+
 // Gives the file behind `fd` the name `name`, too.
 absl::Status Link(const UniqueFd& fd, const UniqueFd& directory,
                   const std::string& name) {
@@ -41,6 +64,13 @@ absl::Status Link(const UniqueFd& fd, const UniqueFd& directory,
       linkat(AT_FDCWD, absl::StrCat("/proc/self/fd/", fd.get()).c_str(),
              directory.get(), name.c_str(), AT_SYMLINK_FOLLOW) == 0) {
     return absl::OkStatus();
+  }
+  if (errno == EXDEV) {
+    LU_ASSIGN_OR_RETURN(const UniqueFd here, OpenInMountOf(directory, fd));
+    if (linkat(here.get(), "", directory.get(), name.c_str(), AT_EMPTY_PATH) ==
+        0) {
+      return absl::OkStatus();
+    }
   }
   return absl::ErrnoToStatus(errno, absl::StrCat("link ", name));
 }

@@ -14,6 +14,7 @@
 #include "absl/types/span.h"
 #include "state_preserve/example_handover.h"
 #include "state_preserve/handover_reader.h"
+#include "state_preserve/handover_text.h"
 #include "state_preserve/repair_crcs.h"
 
 namespace live_update {
@@ -41,6 +42,8 @@ void RequireSameVm(const ExampleVm& written, const IncomingVm& read) {
 void ReadAndRewrite(absl::Span<const uint8_t> image) {
   const absl::StatusOr<HandoverReader> reader = HandoverReader::Open(image);
   if (!reader.ok()) return;
+  (void)HandoverToText(*reader, {.with_domain_xml = true});
+  (void)HandoverToJson(*reader, {.with_domain_xml = true});
   std::vector<ExampleVm> vms;
   for (size_t i = 0; i < reader->vms().size(); ++i) {
     absl::StatusOr<IncomingVm> vm = reader->ReadVm(i);

@@ -492,7 +492,7 @@ TEST(HandoverReaderTest, NoFlippedBitIsAccepted) {
   Image image = ExampleImage();
   ASSERT_OK_AND_ASSIGN(const HandoverReader reader,
                        HandoverReader::Open(image));
-  const std::vector<VmSection> sections = reader.vms();
+  const std::vector<VmSection>& sections = reader.vms();
   for (size_t bit = 0; bit < image.size() * 8; ++bit) {
     const size_t byte = bit / 8;
     image[byte] ^= static_cast<uint8_t>(1 << (bit % 8));

@@ -87,6 +87,7 @@ TEST_F(HandoverWriterTest, WritesTheSameBytesWhateverWasInTheArea) {
 TEST_F(HandoverWriterTest, ThreadsAddVmsAtTheSameTime) {
   constexpr int kVms = 16;
   std::vector<std::thread> threads;
+  threads.reserve(kVms);
   for (int i = 0; i < kVms; ++i) {
     threads.emplace_back(
         [this, i] { EXPECT_THAT(Add(SmallVm(i, 1000 + i)), IsOk()); });

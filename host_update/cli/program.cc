@@ -79,8 +79,8 @@ int RunProgram(int argc, char** argv,
   loader::LinuxKexec kexec;
   deps.kexec = &kexec;
 
-  absl::StatusOr<std::unique_ptr<PreservedMemory>> memory =
-      OpenDaxMemory(options.dax_dir);
+  const absl::StatusOr<std::unique_ptr<DaxMemory>> memory =
+      DaxMemory::Open({.mount = options.dax_dir});
   if (!memory.ok() && options.command != Command::kCheck &&
       options.command != Command::kReport) {
     LogError(memory.status().message());

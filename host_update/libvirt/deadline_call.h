@@ -20,9 +20,9 @@ namespace live_update {
 
 // Runs `work` on a thread of its own and returns what it returns (R is
 // absl::Status or absl::StatusOr), or kDeadlineExceeded naming `what`. In the
-// latter case the thread goes on: `work` must own all it uses. When it does end,
-// `if_late`, if any, gets its result on that thread, to undo what nobody waits
-// for any more.
+// latter case the thread goes on: `work` must own all it uses. When it does
+// end, `if_late`, if any, gets its result on that thread, to undo what nobody
+// waits for any more.
 template <typename R>
 R CallBefore(absl::Time deadline, absl::string_view what,
              std::function<R()> work, std::function<void(R)> if_late = {}) {

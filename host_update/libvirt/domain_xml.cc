@@ -134,9 +134,9 @@ std::vector<std::string> HostInterfaces(const xmlNode* domain) {
 }
 
 bool SharesAllMemory(const xmlNode* domain) {
-  const bool by_default = Attribute(Child(Child(domain, "memoryBacking"),
-                                          "access"),
-                                    "mode") == "shared";
+  const bool by_default =
+      Attribute(Child(Child(domain, "memoryBacking"), "access"), "mode") ==
+      "shared";
   const std::vector<xmlNode*> cells =
       Children(Child(Child(domain, "cpu"), "numa"), "cell");
   if (cells.empty()) return by_default;

@@ -1,8 +1,8 @@
 // libvirt's domain XML: what a live update must know from it, and what it adds
 // for the restore.
 //
-// Functions of text, over libxml2. The XML comes from libvirt or from a handover
-// image: no network, no DTD, at most 4 MiB. Every function returns
+// Functions of text, over libxml2. The XML comes from libvirt or from a
+// handover image: no network, no DTD, at most 4 MiB. Every function returns
 // kInvalidArgument for what is not such a document.
 
 #ifndef HOST_UPDATE_LIBVIRT_DOMAIN_XML_H_
@@ -22,8 +22,9 @@ inline constexpr size_t kMaxDomainXmlBytes = size_t{4} << 20;
 struct DomainFacts {
   std::string name;
   std::string uuid;
-  std::string machine_type;   // "pc-q35-10.0"
-  std::string memory_source;  // "memfd", "file", "anonymous"; empty: none given.
+  std::string machine_type;  // "pc-q35-10.0"
+  std::string
+      memory_source;  // "memfd", "file", "anonymous"; empty: none given.
   // All RAM by <memoryBacking><access> or by the NUMA cells' memAccess.
   bool shared_memory = false;
   bool hugepages = false;
@@ -41,7 +42,8 @@ absl::StatusOr<DomainFacts> ReadDomainXml(absl::string_view xml);
 // The XML with which libvirt starts a QEMU that waits for its RAM at
 // `cpr_socket`:
 //  - all RAM comes from memfd and is shared (NUMA cells keep their memAccess),
-//    and is not allocated in advance: that would touch each page in the blackout;
+//    and is not allocated in advance: that would touch each page in the
+//    blackout;
 //  - <qemu:commandline> has -incoming with the cpr channel.
 // Earlier additions of that kind, known by a socket below `own_directory`, are
 // taken out first, so that the function can be applied to its own result.

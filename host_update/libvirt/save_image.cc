@@ -56,9 +56,8 @@ absl::StatusOr<std::string> ComposeSaveImage(absl::string_view domain_xml,
 absl::Status WriteSaveImage(const std::string& path,
                             absl::string_view domain_xml, bool was_running,
                             absl::string_view device_state) {
-  LU_ASSIGN_OR_RETURN(
-      const std::string image,
-      ComposeSaveImage(domain_xml, was_running, device_state));
+  LU_ASSIGN_OR_RETURN(const std::string image,
+                      ComposeSaveImage(domain_xml, was_running, device_state));
   return WriteFileAtomically(path, image);
 }
 

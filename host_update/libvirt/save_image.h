@@ -1,4 +1,5 @@
-// libvirt's save image: what `virsh save` writes and virDomainRestoreFlags reads.
+// libvirt's save image: what `virsh save` writes and virDomainRestoreFlags
+// reads.
 //
 // As src/qemu/qemu_saveimage.h of libvirt 11.3.0 has it (unchanged since 0.9),
 // all numbers in the host's byte order:

@@ -11,8 +11,9 @@ namespace live_update {
 namespace {
 
 absl::string_view View(const xmlChar* text) {
-  return text == nullptr ? absl::string_view()
-                         : absl::string_view(reinterpret_cast<const char*>(text));
+  return text == nullptr
+             ? absl::string_view()
+             : absl::string_view(reinterpret_cast<const char*>(text));
 }
 
 const xmlChar* XmlText(const char* text) {
@@ -43,9 +44,9 @@ absl::StatusOr<XmlDoc> ParseDomain(absl::string_view xml) {
   }();
   (void)initialised;
   if (xml.size() > kMaxDomainXmlBytes) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("domain XML of ", xml.size(), " bytes, more than ",
-                     kMaxDomainXmlBytes));
+    return absl::InvalidArgumentError(absl::StrCat("domain XML of ", xml.size(),
+                                                   " bytes, more than ",
+                                                   kMaxDomainXmlBytes));
   }
   xmlResetLastError();
   XmlDoc doc(xmlReadMemory(

@@ -173,7 +173,7 @@ int main() {
       AllocateShareOfFreeMemory(Number("guest.fill", 60));
   static const MemoryPattern pattern(memory, Number("guest.seed", 1));
   const uint64_t step =
-      std::max<uint64_t>(1, Number("guest.verify_mib", 4)) * kWordsPerMib;
+      std::max<uint64_t>(1, Number("guest.verify_mib", 2)) * kWordsPerMib;
   std::thread([=] { VerifyForever(pattern, step, period, progress); }).detach();
   TickForever(period, memory.size_bytes(), progress);
 }

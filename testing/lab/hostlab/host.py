@@ -120,15 +120,24 @@ class Host:
     def kernel(self):
         return self.sh("uname -r")
 
-    def wait_for_new_boot(self, old_boot_id, timeout=BOOT_S):
-        """Returns the new boot_id once a kernel other than the one of `old_boot_id` answers."""
+    def wait_for_new_boot(self, old_boot_id, timeout=BOOT_S, while_old=lambda: None):
+        """Returns the new boot_id once a kernel other than the one of `old_boot_id` answers. Calls `while_old` now and
+        then as long as the old one does; what that raises comes through."""
         def other_boot():
             try:
-                self._sync(timeout)
+                self.agent.resync(5)
                 now = self.boot_id()
             except (LabTimeout, AgentError, OSError):
+                if not self.emulator.running():
+                    raise
                 return None
-            return now if now != old_boot_id else None
+            if now != old_boot_id:
+                return now
+            try:
+                while_old()
+            except (LabTimeout, AgentError, OSError):
+                pass  # It has just gone.
+            return None
         new = wait_until(other_boot, timeout, "the host runs another kernel")
         self.run(f"mountpoint -q {PAYLOAD} || mount -o ro /dev/vdb {PAYLOAD}")
         return new

@@ -1,0 +1,176 @@
+#include "host_update/host_facts.h"
+
+#include <sys/stat.h>
+
+#include <filesystem>
+#include <fstream>
+#include <string>
+
+#include "absl/status/status.h"
+#include "base/status_macros.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "testing/status_matchers.h"
+
+namespace live_update {
+namespace {
+
+using ::live_update::testing::IsOk;
+using ::live_update::testing::StatusIs;
+using ::testing::HasSubstr;
+using ::testing::UnorderedElementsAre;
+
+// A host's /proc, /sys and /etc, as far as they are read, below a folder.
+class HostFactsTest : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    std::filesystem::remove_all(root_);
+    Write("/proc/sys/kernel/osrelease", "6.1.0-56-cloud-amd64\n");
+    Write("/proc/sys/kernel/random/boot_id",
+          "0e4c1f0c-2f6c-4d55-8e1b-000000000001\n");
+    Write("/etc/machine-id", "0123456789abcdef0123456789abcdef\n");
+    Write("/proc/cmdline", "ro memmap=1G!1G\n");
+    Write("/proc/self/status",
+          "Name:\tx\nUid:\t1000\t0\t0\t0\nCapInh:\t0\n"
+          "CapEff:\t000001ffffffffff\n");
+    Write("/proc/self/mountinfo",
+          "20 1 254:1 / / rw - ext4 /dev/vda1 rw\n"
+          "21 20 259:0 / /mnt/dax rw - ext4 /dev/pmem0 rw,dax=always\n");
+    Write("/proc/iomem",
+          "00001000-3fffffff : System RAM\n"
+          "40000000-7fffffff : Persistent Memory (legacy)\n");
+    Write("/proc/meminfo", "MemTotal: 100 kB\nMemAvailable:    2048 kB\n");
+    Write("/proc/cpuinfo",
+          "processor\t: 0\nvendor_id\t: AuthenticAMD\n"
+          "flags\t\t: fpu tsc constant_tsc nonstop_tsc\n");
+    Write("/proc/sys/kernel/kexec_load_disabled", "0\n");
+    Write("/sys/kernel/kexec_loaded", "0\n");
+    Write("/sys/devices/system/clocksource/clocksource0/current_clocksource",
+          "tsc\n");
+    Write("/sys/class/net/br0/address", "");
+    Write("/sys/class/net/lo/address", "");
+    Write("/sys/dev/block/259:0/size", "2097152\n");
+    Write("/sys/dev/block/259:0/device/resource", "0x40000000\n");
+    std::filesystem::create_directories(root_ + "/mnt/dax/vms");
+  }
+  void TearDown() override { std::filesystem::remove_all(root_); }
+
+  void Write(const std::string& path, const std::string& text) {
+    std::filesystem::create_directories(
+        std::filesystem::path(root_ + path).parent_path());
+    std::ofstream(root_ + path, std::ios::binary) << text;
+  }
+
+  absl::StatusOr<HostFacts> Collect() {
+    return CollectHostFacts(
+        {.root = root_, .preserved_directory = "/mnt/dax/vms"});
+  }
+
+  const std::string root_ =
+      ::testing::TempDir() + "/" +
+      ::testing::UnitTest::GetInstance()->current_test_info()->name();
+};
+
+TEST_F(HostFactsTest, ReadsAHost) {
+  ASSERT_OK_AND_ASSIGN(const HostFacts host, Collect());
+  EXPECT_EQ(host.kernel_release, "6.1.0-56-cloud-amd64");
+  EXPECT_EQ(host.boot_id, "0e4c1f0c-2f6c-4d55-8e1b-000000000001");
+  EXPECT_EQ(host.machine_id, "0123456789abcdef0123456789abcdef");
+  EXPECT_EQ(host.command_line, "ro memmap=1G!1G");
+  EXPECT_TRUE(host.is_root);
+  EXPECT_TRUE(host.has_cap_sys_boot);
+  EXPECT_EQ(host.memory_map.value_or(loader::MemoryMap()).size(), 2u);
+  EXPECT_FALSE(host.kernel_staged.value_or(true));
+  EXPECT_EQ(host.kexec_policy.load_disabled, "0");
+  EXPECT_FALSE(host.secure_boot.has_value());
+  EXPECT_EQ(host.memory_available_bytes, 2u << 20);
+  EXPECT_EQ(host.cpu_vendor, "AuthenticAMD");
+  EXPECT_EQ(host.clocksource, "tsc");
+  EXPECT_TRUE(host.constant_tsc);
+  EXPECT_TRUE(host.nonstop_tsc);
+  EXPECT_THAT(host.network_interfaces, UnorderedElementsAre("br0", "lo"));
+}
+
+TEST_F(HostFactsTest, FindsThePmemDeviceUnderTheDirectory) {
+  ASSERT_OK_AND_ASSIGN(const HostFacts host, Collect());
+  ASSERT_THAT(host.preserved, IsOk());
+  EXPECT_EQ(host.preserved->mount.source, "/dev/pmem0");
+  EXPECT_EQ(host.preserved->dax, PreservedMount::Dax::kAlways);
+  struct stat info {};
+  ASSERT_EQ(stat((root_ + "/mnt/dax").c_str(), &info), 0);
+  EXPECT_EQ(host.preserved->device, info.st_dev);
+  ASSERT_OK_AND_ASSIGN(const loader::PhysRange range, host.preserved->range);
+  EXPECT_EQ(range,
+            (loader::PhysRange{.start = 0x40000000, .size_bytes = 0x40000000}));
+}
+
+TEST_F(HostFactsTest, FindsThePartitionsPartOfTheDevice) {
+  std::filesystem::remove_all(root_ + "/sys/dev/block/259:0");
+  Write("/sys/devices/pmem0/device/resource", "0x40000000\n");
+  Write("/sys/devices/pmem0/pmem0p1/partition", "1\n");
+  Write("/sys/devices/pmem0/pmem0p1/start", "2048\n");
+  Write("/sys/devices/pmem0/pmem0p1/size", "4096\n");
+  std::filesystem::create_directory_symlink(
+      root_ + "/sys/devices/pmem0/pmem0p1", root_ + "/sys/dev/block/259:0");
+  ASSERT_OK_AND_ASSIGN(const HostFacts host, Collect());
+  ASSERT_THAT(host.preserved, IsOk());
+  ASSERT_OK_AND_ASSIGN(const loader::PhysRange range, host.preserved->range);
+  EXPECT_EQ(range,
+            (loader::PhysRange{.start = 0x40100000, .size_bytes = 0x200000}));
+}
+
+TEST_F(HostFactsTest, SaysThatTheDeviceIsNotPmem) {
+  std::filesystem::remove_all(root_ + "/sys/dev/block/259:0/device");
+  ASSERT_OK_AND_ASSIGN(const HostFacts host, Collect());
+  ASSERT_THAT(host.preserved, IsOk());
+  EXPECT_THAT(host.preserved->range,
+              StatusIs(absl::StatusCode::kFailedPrecondition,
+                       HasSubstr("/dev/pmem0 is not a pmem device")));
+}
+
+TEST_F(HostFactsTest, ReadsDaxOptions) {
+  const auto dax_with = [this](const std::string& options) {
+    Write("/proc/self/mountinfo",
+          "20 1 259:0 / / rw - xfs /dev/pmem0 " + options + "\n");
+    const auto host = Collect();
+    return host.ok() && host->preserved.ok() ? host->preserved->dax
+                                             : PreservedMount::Dax::kNever;
+  };
+  EXPECT_EQ(dax_with("rw,dax"), PreservedMount::Dax::kAlways);
+  EXPECT_EQ(dax_with("rw,dax=inode"), PreservedMount::Dax::kPerFile);
+  EXPECT_EQ(dax_with("rw,dax=never"), PreservedMount::Dax::kNever);
+  EXPECT_EQ(dax_with("rw"), PreservedMount::Dax::kNever);
+}
+
+TEST_F(HostFactsTest, GoesOnWithoutThePreservedDirectory) {
+  std::filesystem::remove_all(root_ + "/mnt");
+  ASSERT_OK_AND_ASSIGN(const HostFacts host, Collect());
+  EXPECT_THAT(host.preserved,
+              StatusIs(absl::StatusCode::kNotFound, HasSubstr("/mnt/dax/vms")));
+}
+
+TEST_F(HostFactsTest, KnowsWhoIsNotRoot) {
+  Write("/proc/self/status",
+        "Uid:\t0\t1000\t0\t0\nCapEff:\t00000000003fffff\n");
+  ASSERT_OK_AND_ASSIGN(const HostFacts host, Collect());
+  EXPECT_FALSE(host.is_root);
+  EXPECT_FALSE(host.has_cap_sys_boot);
+}
+
+TEST_F(HostFactsTest, ReadsSecureBoot) {
+  Write(
+      "/sys/firmware/efi/efivars/"
+      "SecureBoot-8be4df61-93ca-11d2-aa0d-00e098032b8c",
+      std::string("\x06\0\0\0\x01", 5));
+  ASSERT_OK_AND_ASSIGN(const HostFacts host, Collect());
+  EXPECT_EQ(host.secure_boot, true);
+}
+
+TEST_F(HostFactsTest, NamesTheFileItCannotBeWithout) {
+  std::filesystem::remove(root_ + "/etc/machine-id");
+  EXPECT_THAT(Collect(), StatusIs(absl::StatusCode::kNotFound,
+                                  HasSubstr("/etc/machine-id")));
+}
+
+}  // namespace
+}  // namespace live_update

@@ -1,0 +1,59 @@
+// The class behind ConnectToLibvirt. Its calls are in libvirt_hypervisor.cc
+// (those that are one libvirt call), libvirt_save.cc (old kernel) and
+// libvirt_restore.cc (new kernel). Private to this folder.
+
+#ifndef HOST_UPDATE_LIBVIRT_LIBVIRT_HYPERVISOR_IMPL_H_
+#define HOST_UPDATE_LIBVIRT_LIBVIRT_HYPERVISOR_IMPL_H_
+
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "host_update/hypervisor.h"
+#include "host_update/libvirt/connection.h"
+#include "host_update/libvirt/libvirt_hypervisor.h"
+
+namespace live_update {
+
+class LibvirtHypervisor : public Hypervisor {
+ public:
+  LibvirtHypervisor(std::string uri, LibvirtOptions options)
+      : connection_(std::move(uri)), options_(std::move(options)) {}
+
+  absl::Status Connect(absl::Time deadline) {
+    return connection_.Get(deadline).status();
+  }
+
+  absl::StatusOr<HypervisorVersions> Versions(absl::Time deadline) override;
+  absl::StatusOr<std::vector<VmInfo>> List(absl::Time deadline) override;
+  absl::StatusOr<VmFacts> Examine(const VmRef& vm,
+                                  absl::Time deadline) override;
+  absl::StatusOr<VmDescription> Describe(const VmRef& vm,
+                                         absl::Time deadline) override;
+  absl::Status Pause(const VmRef& vm, absl::Time deadline) override;
+  absl::StatusOr<SavedVm> Save(const VmRef& vm, absl::Time deadline) override;
+  absl::Status Resume(const VmRef& vm, bool run, absl::Time deadline) override;
+  absl::Status Restore(const RestorableVm& vm, absl::Time deadline) override;
+  absl::Status Announce(const VmRef& vm, absl::Time deadline) override;
+  absl::Status Start(const VmRef& vm, absl::Time deadline) override;
+
+ private:
+  absl::StatusOr<VmInfo> Info(const VmRef& vm, absl::Time deadline);
+
+  // The domain XML that can be restored from, without our additions.
+  absl::StatusOr<std::string> GetXml(const VmRef& vm, absl::Time deadline);
+
+  // What only QEMU knows, of a VM that is not off.
+  absl::Status ExamineQemu(const VmRef& vm, VmFacts& facts,
+                           absl::Time deadline);
+
+  // Kills the domain's QEMU. OK if it has none.
+  absl::Status Destroy(const VmRef& vm, absl::Time deadline);
+
+  Connection connection_;
+  const LibvirtOptions options_;
+};
+
+}  // namespace live_update
+
+#endif  // HOST_UPDATE_LIBVIRT_LIBVIRT_HYPERVISOR_IMPL_H_

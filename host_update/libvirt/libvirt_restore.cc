@@ -1,0 +1,190 @@
+// The new kernel's side: a VM started again from its saved state, over its own
+// memory.
+
+#include <libvirt/libvirt.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <memory>
+#include <thread>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
+#include "absl/time/clock.h"
+#include "base/log.h"
+#include "base/status_macros.h"
+#include "host_update/libvirt/domain_xml.h"
+#include "host_update/libvirt/libvirt_error.h"
+#include "host_update/libvirt/libvirt_hypervisor_impl.h"
+#include "host_update/libvirt/qemu_log.h"
+#include "host_update/libvirt/qemu_process.h"
+#include "host_update/libvirt/save_image.h"
+#include "host_update/libvirt/vm_directory.h"
+#include "host_update/qemu/cpr_peer.h"
+
+namespace live_update {
+namespace {
+
+// Part of the time until the deadline that is kept for leaving no QEMU behind.
+constexpr absl::Duration kMostTimeToCleanUp = absl::Seconds(5);
+
+// How long after a failed restore libvirt's event may come that tells that the
+// VM had been started.
+constexpr absl::Duration kEventPatience = absl::Milliseconds(500);
+
+absl::Status WaitForInterfaces(const std::vector<std::string>& interfaces,
+                               absl::Time deadline) {
+  for (const std::string& interface : interfaces) {
+    const std::string path = absl::StrCat("/sys/class/net/", interface);
+    while (access(path.c_str(), F_OK) != 0) {
+      if (absl::Now() >= deadline) {
+        return absl::FailedPreconditionError(absl::StrCat(
+            "the host has no network interface ", interface, " (yet)"));
+      }
+      absl::SleepFor(absl::Milliseconds(10));
+    }
+  }
+  return absl::OkStatus();
+}
+
+// That it is QEMU, of this VM, that listens for the VM's memory. libvirt writes
+// the pid file before it starts QEMU's program.
+absl::Status CheckListener(const VmRef& vm, uid_t qemu_uid,
+                           absl::string_view pid_directory, pid_t pid,
+                           uid_t uid) {
+  LU_ASSIGN_OR_RETURN(const QemuProcess process,
+                      FindQemuProcess(vm, pid_directory));
+  if (pid == process.pid && uid == qemu_uid) return absl::OkStatus();
+  return absl::PermissionDeniedError(
+      absl::StrCat("process ", pid, " of user ", uid,
+                   " listens, which is not the VM's QEMU, ", process.pid,
+                   " of user ", qemu_uid));
+}
+
+absl::Status RestoreImage(virConnect* connection, const std::string& image,
+                          bool run) {
+  if (virDomainRestoreFlags(
+          connection, image.c_str(), nullptr,
+          run ? VIR_DOMAIN_SAVE_RUNNING : VIR_DOMAIN_SAVE_PAUSED) == 0) {
+    return absl::OkStatus();
+  }
+  return LastLibvirtError("libvirt");
+}
+
+// For a Restore that nobody waits for any more: its caller has been told that
+// the VM does not run.
+void UndoLateRestore(virConnect* connection, const VmRef& vm,
+                     const absl::Status& restored) {
+  if (!restored.ok()) {
+    LogWarning(
+        absl::StrCat("late: restore ", vm.name, ": ", restored.message()));
+    return;
+  }
+  virDomain* const domain =
+      virDomainLookupByUUIDString(connection, vm.uuid.c_str());
+  const bool destroyed = domain != nullptr && virDomainDestroy(domain) == 0;
+  LogError(absl::StrCat(vm.name, " was restored too late",
+                        destroyed ? "; destroyed it" : "; it may still run"));
+  if (domain != nullptr) virDomainFree(domain);
+}
+
+}  // namespace
+
+absl::Status LibvirtHypervisor::Restore(const RestorableVm& vm,
+                                        absl::Time deadline) {
+  const VmRef& ref = vm.ref;
+  const std::string what = absl::StrCat("restore ", ref.name);
+  LU_ASSIGN_OR_RETURN(const DomainFacts facts,
+                      ReadDomainXml(vm.description.domain_xml));
+  if (facts.uuid != ref.uuid || facts.name != ref.name) {
+    return absl::InvalidArgumentError(
+        absl::StrCat(what, ": its domain XML is of ", facts.name, ", UUID ",
+                     facts.uuid, ", not ", ref.uuid));
+  }
+  LU_RETURN_IF_ERROR(
+      Annotate(WaitForInterfaces(
+                   facts.host_interfaces,
+                   std::min(deadline, absl::Now() + options_.interface_wait)),
+               what));
+  // What runs already is not ours to be destroyed.
+  if (const absl::StatusOr<VmInfo> info = Info(ref, deadline); info.ok()) {
+    if (info->state != VmState::kOff) {
+      return absl::AlreadyExistsError(
+          absl::StrCat(what, ": the VM is there already"));
+    }
+  } else if (!absl::IsNotFound(info.status())) {
+    return Annotate(info.status(), what);
+  }
+
+  LU_ASSIGN_OR_RETURN(
+      const std::unique_ptr<VmDirectory> directory,
+      VmDirectory::Create(options_.runtime_directory, ref.uuid));
+  LU_ASSIGN_OR_RETURN(const std::string qemu_directory,
+                      directory->MakeFor("qemu", vm.description.qemu_uid,
+                                         vm.description.qemu_gid));
+  const std::string socket = absl::StrCat(qemu_directory, "/cpr");
+  LU_ASSIGN_OR_RETURN(const std::string xml,
+                      DomainXmlForRestore(vm.description.domain_xml, socket,
+                                          options_.runtime_directory));
+  const std::string image = absl::StrCat(directory->path(), "/state");
+  LU_RETURN_IF_ERROR(Annotate(
+      WriteSaveImage(image, xml, vm.was_running, vm.saved.device_state), what));
+
+  const QemuLog log(options_.log_directory, ref.name);
+  const int starts = connection_.starts().Count(ref.uuid);
+  const absl::Time restore_deadline =
+      deadline - std::clamp((deadline - absl::Now()) / 4, absl::ZeroDuration(),
+                            kMostTimeToCleanUp);
+  LU_ASSIGN_OR_RETURN(ConnectHandle connection, connection_.Get(deadline));
+  LU_ASSIGN_OR_RETURN(CprLoader loader, CprLoader::Create());
+  absl::Status sent;
+  std::thread send([&] {
+    sent = loader.Send(
+        socket, vm.saved.cpr_fds,
+        [&](pid_t pid, uid_t uid) {
+          return CheckListener(ref, vm.description.qemu_uid,
+                               options_.pid_directory, pid, uid);
+        },
+        restore_deadline);
+    // libvirt would wait for that QEMU for ever.
+    if (!sent.ok() && !absl::IsCancelled(sent)) {
+      (void)Destroy(ref, restore_deadline);
+    }
+  });
+  absl::Status restored = CallBefore<absl::Status>(
+      restore_deadline, absl::StrCat("libvirt to ", what),
+      [connection, image, run = vm.was_running] {
+        return RestoreImage(connection.get(), image, run);
+      },
+      [connection, ref](absl::Status late) {
+        UndoLateRestore(connection.get(), ref, late);
+      });
+  loader.BreakOff();
+  send.join();
+  if (restored.ok()) return absl::OkStatus();
+
+  // From here on: leave no QEMU, and find out what happened.
+  const absl::Status destroyed = Destroy(ref, deadline);
+  // Only a guest that libvirt had told to run can have changed its memory; if
+  // libvirt's answer is missing, nobody knows.
+  const bool unknown = absl::IsDeadlineExceeded(restored) ||
+                       absl::IsUnavailable(restored) || !destroyed.ok();
+  const bool may_have_run = sent.ok() && vm.was_running &&
+                            (unknown || connection_.starts().WaitUntilMore(
+                                            ref.uuid, starts, kEventPatience));
+  const absl::Status& reason =
+      sent.ok() || absl::IsCancelled(sent) ? restored : sent;
+  return absl::Status(
+      may_have_run ? absl::StatusCode::kAborted : reason.code(),
+      absl::StrCat(what, ": ", reason.message(),
+                   destroyed.ok() ? ""
+                                  : absl::StrCat("; its QEMU may be left: ",
+                                                 destroyed.message()),
+                   log.NewErrors(reason.message())));
+}
+
+}  // namespace live_update

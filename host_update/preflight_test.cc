@@ -1,0 +1,472 @@
+#include "host_update/preflight.h"
+
+#include <sys/mman.h>
+
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/string_view.h"
+#include "base/status_macros.h"
+#include "base/unique_fd.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "loader/test_kernels.h"
+#include "testing/status_matchers.h"
+
+namespace live_update {
+namespace {
+
+using ::testing::HasSubstr;
+
+constexpr uint64_t kDaxDevice = 0x10300;
+constexpr uint64_t kGiB = uint64_t{1} << 30;
+
+HostFacts GoodHost() {
+  HostFacts host;
+  host.kernel_release = "6.1.0-47-cloud-amd64";
+  host.command_line = "ro memmap=1G!1G";
+  host.is_root = true;
+  host.has_cap_sys_boot = true;
+  host.memory_map =
+      loader::ParseIomem("40000000-7fffffff : Persistent Memory (legacy)\n");
+  PreservedMount mount;
+  mount.directory = "/var/lib/dax";
+  mount.mount.mount_point = "/var/lib/dax";
+  mount.mount.file_system = "ext4";
+  mount.mount.source = "/dev/pmem0";
+  mount.dax = PreservedMount::Dax::kAlways;
+  mount.device = kDaxDevice;
+  mount.total_bytes = kGiB;
+  mount.free_bytes = kGiB / 2;
+  mount.range = loader::PhysRange{.start = kGiB, .size_bytes = kGiB};
+  host.preserved = mount;
+  host.kernel_staged = false;
+  host.kexec_policy = {
+      .lockdown = "none", .load_disabled = "0", .load_limit = "-1"};
+  host.memory_available_bytes = 2 * kGiB;
+  host.cpu_vendor = "AuthenticAMD";
+  host.clocksource = "tsc";
+  host.constant_tsc = true;
+  host.nonstop_tsc = true;
+  host.network_interfaces = {"lo", "br0"};
+  return host;
+}
+
+ExaminedVm GoodVm() {
+  VmFacts facts;
+  facts.info.ref = {.name = "web-1", .uuid = "u1"};
+  facts.info.state = VmState::kRunning;
+  facts.qemu_version = "10.0.2";
+  facts.machine_type = "pc-q35-10.0";
+  facts.aux_ram_share = true;
+  facts.ram.push_back(
+      {.name = "pc.ram", .size_bytes = kGiB / 4, .shared = true, .fd = {}});
+  facts.bridges = {"br0"};
+  ExaminedVm vm;
+  vm.info = facts.info;
+  vm.facts = std::move(facts);
+  vm.places.push_back(RamPlace{.device = kDaxDevice, .links = 1, .dax = true});
+  return vm;
+}
+
+TargetKernel GoodTarget() {
+  const std::string file = loader::MakeBzImage();
+  TargetKernel target;
+  target.kernel_path = "/boot/vmlinuz-6.1.0-56-cloud-amd64";
+  target.initrd_path = "/boot/initrd.img-6.1.0-56-cloud-amd64";
+  target.image = loader::ReadKernelImage(
+      {reinterpret_cast<const uint8_t*>(file.data()), file.size()});
+  target.initrd_bytes = uint64_t{20} << 20;
+  target.command_line = "ro memmap=1G!1G";
+  target.command_line_status = absl::OkStatus();
+  target.facts = loader::KernelFacts();
+  target.config = loader::KernelConfig::Parse(
+      "CONFIG_KVM_AMD=m\nCONFIG_X86_PMEM_LEGACY=m\nCONFIG_BLK_DEV_PMEM=m\n"
+      "CONFIG_FS_DAX=y\nCONFIG_EXT4_FS=y\n");
+  target.modules = loader::ModuleSet::Parse(
+      "kernel/kvm-amd.ko:\nkernel/nd_e820.ko:\nkernel/nd_pmem.ko:\n", "");
+  return target;
+}
+
+// A host, a target and one VM that are all right. Tests spoil one thing.
+class PreflightTest : public ::testing::Test {
+ protected:
+  PreflightTest() {
+    vms_.push_back(GoodVm());
+    versions_ = HypervisorVersions{.libvirt = "11.3.0", .qemu = "10.0.2"};
+  }
+
+  CheckReport Check() const {
+    return Evaluate({.host = host_,
+                     .versions = versions_,
+                     .vms = vms_,
+                     .target = &target_,
+                     .state_area_bytes = uint64_t{64} << 20,
+                     .update_interrupted = interrupted_});
+  }
+
+  // That there is one finding other than OK, and that it is this.
+  void ExpectOnly(Finding::Severity severity, absl::string_view code,
+                  absl::string_view subject, absl::string_view message) const {
+    const CheckReport report = Check();
+    int others = 0;
+    for (const Finding& finding : report.findings()) {
+      if (finding.severity() == Finding::OK) {
+        EXPECT_EQ(finding.remedy(), "") << finding.code();
+        continue;
+      }
+      ++others;
+      EXPECT_EQ(finding.code(), std::string(code));
+      EXPECT_EQ(finding.severity(), severity) << finding.message();
+      EXPECT_EQ(finding.subject(), std::string(subject));
+      EXPECT_THAT(finding.message(), HasSubstr(std::string(message)));
+      EXPECT_NE(finding.remedy(), "");
+    }
+    EXPECT_EQ(others, 1) << report.DebugString();
+    EXPECT_EQ(report.go(), severity != Finding::ERROR);
+  }
+  void ExpectHostError(absl::string_view code, absl::string_view message) {
+    ExpectOnly(Finding::ERROR, code, "host", message);
+  }
+  void ExpectKernelError(absl::string_view code, absl::string_view message) {
+    ExpectOnly(Finding::ERROR, code, target_.kernel_path, message);
+  }
+  void ExpectVmError(absl::string_view code, absl::string_view message) {
+    ExpectOnly(Finding::ERROR, code, "web-1", message);
+  }
+
+  VmFacts& vm() { return *vms_[0].facts; }
+  PreservedMount& mount() { return *host_.preserved; }
+
+  HostFacts host_ = GoodHost();
+  absl::StatusOr<HypervisorVersions> versions_ = HypervisorVersions();
+  std::vector<ExaminedVm> vms_;
+  TargetKernel target_ = GoodTarget();
+  bool interrupted_ = false;
+};
+
+TEST_F(PreflightTest, GoesWithAnOkForEachThingLookedAt) {
+  const CheckReport report = Check();
+  EXPECT_TRUE(report.go());
+  std::vector<std::string> codes;
+  for (const Finding& finding : report.findings()) {
+    EXPECT_EQ(finding.severity(), Finding::OK) << finding.DebugString();
+    EXPECT_NE(finding.message(), "") << finding.code();
+    codes.push_back(finding.code());
+  }
+  EXPECT_THAT(
+      codes, ::testing::ElementsAre(
+                 "HOST_ROOT", "UPDATE_INTERRUPTED", "LIBVIRT_VERSION",
+                 "QEMU_VERSION", "DAX_MOUNTED", "DAX_RANGE", "DAX_SPACE",
+                 "KEXEC_ALLOWED", "KERNEL_STAGED", "CLOCK_TSC", "TARGET_KERNEL",
+                 "TARGET_INITRD", "TARGET_CMDLINE", "TARGET_KVM", "TARGET_DAX",
+                 "HOST_MEMORY", "VM_STATE", "VM_QEMU_VERSION", "MACHINE_TYPE",
+                 "RAM_PRESERVABLE", "AUX_RAM_SHARE", "QEMU_BLOCKED",
+                 "UNSUPPORTED_DEVICE", "BLOCK_JOB", "BRIDGE_PRESENT"));
+}
+
+TEST_F(PreflightTest, GoesWithoutVms) {
+  vms_.clear();
+  const CheckReport report = Check();
+  EXPECT_TRUE(report.go());
+  EXPECT_EQ(report.findings().rbegin()->code(), "VMS");
+}
+
+// The host.
+
+TEST_F(PreflightTest, NeedsRoot) {
+  host_.is_root = false;
+  ExpectHostError("HOST_ROOT", "not root");
+}
+
+TEST_F(PreflightTest, NeedsTheCapability) {
+  host_.has_cap_sys_boot = false;
+  ExpectHostError("HOST_ROOT", "without CAP_SYS_BOOT");
+}
+
+TEST_F(PreflightTest, RefusesAfterAnInterruptedUpdate) {
+  interrupted_ = true;
+  ExpectHostError("UPDATE_INTERRUPTED", "cut off");
+}
+
+TEST_F(PreflightTest, NeedsLibvirt) {
+  versions_ = absl::UnavailableError("connection refused");
+  ExpectHostError("LIBVIRT_VERSION", "connection refused");
+}
+
+TEST_F(PreflightTest, NeedsANewLibvirt) {
+  versions_->libvirt = "11.2.9";
+  ExpectHostError("LIBVIRT_VERSION", "libvirt 11.2.9; 11.3");
+}
+
+TEST_F(PreflightTest, NeedsANewQemu) {
+  versions_->qemu = "9.2.1";
+  vm().qemu_version = "10.0.2";
+  const CheckReport report = Check();
+  EXPECT_FALSE(report.go());
+}
+
+TEST_F(PreflightTest, NeedsTheDirectory) {
+  host_.preserved = absl::NotFoundError("/var/lib/dax: none");
+  ExpectHostError("DAX_MOUNTED", "/var/lib/dax: none");
+}
+
+TEST_F(PreflightTest, NeedsDax) {
+  mount().dax = PreservedMount::Dax::kNever;
+  ExpectHostError("DAX_MOUNTED", "without dax");
+}
+
+TEST_F(PreflightTest, NeedsTheReservation) {
+  host_.command_line = "ro";
+  host_.memory_map = loader::ParseIomem("40000000-7fffffff : System RAM\n");
+  ExpectHostError("DAX_RANGE", "nothing reserves the device at 0x40000000");
+}
+
+TEST_F(PreflightTest, NeedsTheReservationToBeTheDevices) {
+  host_.command_line = "ro memmap=512M!1G";
+  ExpectHostError("DAX_RANGE", "only a part");
+}
+
+TEST_F(PreflightTest, NeedsAPmemDevice) {
+  mount().range = absl::FailedPreconditionError("not a pmem device");
+  ExpectHostError("DAX_RANGE", "not a pmem device");
+}
+
+TEST_F(PreflightTest, NeedsSpace) {
+  mount().free_bytes = uint64_t{10} << 20;
+  ExpectHostError("DAX_SPACE",
+                  "10 MiB of 1 GiB free; the VMs' state needs 64 MiB");
+}
+
+TEST_F(PreflightTest, NeedsKexec) {
+  host_.kernel_staged = absl::UnimplementedError("no kexec");
+  ExpectHostError("KEXEC_ALLOWED", "no kexec");
+}
+
+TEST_F(PreflightTest, NeedsKexecNotDisabled) {
+  host_.kexec_policy.load_disabled = "1";
+  ExpectHostError("KEXEC_ALLOWED", "kernel.kexec_load_disabled");
+}
+
+TEST_F(PreflightTest, NeedsAnotherKexecLoad) {
+  host_.kexec_policy.load_limit = "0";
+  ExpectHostError("KEXEC_ALLOWED", "kernel.kexec_load_limit_reboot");
+}
+
+TEST_F(PreflightTest, WarnsOfLockdown) {
+  host_.kexec_policy.lockdown = "integrity";
+  ExpectOnly(Finding::WARNING, "KEXEC_ALLOWED", "host", "integrity");
+}
+
+TEST_F(PreflightTest, WarnsOfAForeignKernel) {
+  host_.kernel_staged = true;
+  ExpectOnly(Finding::WARNING, "KERNEL_STAGED", "host", "staged already");
+}
+
+TEST_F(PreflightTest, WarnsOfAnotherClock) {
+  host_.clocksource = "hpet";
+  host_.nonstop_tsc = false;
+  ExpectOnly(Finding::WARNING, "CLOCK_TSC", "host",
+             "clock source hpet, no nonstop_tsc");
+}
+
+// The target kernel.
+
+TEST_F(PreflightTest, NeedsAKernel) {
+  target_.image = absl::NotFoundError("open /boot/none");
+  const CheckReport report = Check();
+  EXPECT_FALSE(report.go());
+  EXPECT_THAT(report.DebugString(), HasSubstr("open /boot/none"));
+}
+
+TEST_F(PreflightTest, NeedsA64BitKernel) {
+  target_.image->bzimage->is_64_bit = false;
+  ExpectKernelError("TARGET_KERNEL", "a kernel for i386");
+}
+
+TEST_F(PreflightTest, NeedsAWholeKernel) {
+  target_.facts = absl::InvalidArgumentError("lz4: corrupt, at offset 0x10");
+  ExpectKernelError("TARGET_KERNEL", "at offset 0x10");
+}
+
+TEST_F(PreflightTest, GoesWithAKernelItCannotUnpack) {
+  target_.facts = absl::UnimplementedError("bzip2");
+  EXPECT_TRUE(Check().go());
+}
+
+TEST_F(PreflightTest, NeedsAnInitrd) {
+  target_.initrd_bytes = absl::InvalidArgumentError("not an initrd");
+  ExpectOnly(Finding::ERROR, "TARGET_INITRD", target_.initrd_path,
+             "not an initrd");
+}
+
+TEST_F(PreflightTest, WarnsOfAnotherKernelsInitrd) {
+  target_.initrd_path = "/boot/initrd.img-6.1.0-47-cloud-amd64";
+  ExpectOnly(Finding::WARNING, "TARGET_INITRD", target_.initrd_path,
+             "than 6.1.0-56-cloud-amd64");
+}
+
+TEST_F(PreflightTest, RefusesALostReservation) {
+  target_.command_line_status = absl::FailedPreconditionError("memmap=1G!1G");
+  ExpectKernelError("TARGET_CMDLINE", "memmap=1G!1G");
+}
+
+TEST_F(PreflightTest, NeedsKvmInTheTarget) {
+  target_.modules =
+      loader::ModuleSet::Parse("kernel/nd_e820.ko:\nkernel/nd_pmem.ko:\n", "");
+  ExpectKernelError("TARGET_KVM", "lacks CONFIG_KVM_AMD");
+}
+
+TEST_F(PreflightTest, NeedsTheKvmOfThisCpu) {
+  host_.cpu_vendor = "GenuineIntel";
+  ExpectKernelError("TARGET_KVM", "lacks CONFIG_KVM_INTEL");
+}
+
+TEST_F(PreflightTest, NeedsThePmemDriversInTheTarget) {
+  target_.modules = loader::ModuleSet::Parse("kernel/kvm-amd.ko:\n", "");
+  ExpectKernelError("TARGET_DAX",
+                    "lacks CONFIG_X86_PMEM_LEGACY, CONFIG_BLK_DEV_PMEM");
+}
+
+TEST_F(PreflightTest, NeedsTheFileSystemInTheTarget) {
+  mount().mount.file_system = "xfs";
+  ExpectKernelError("TARGET_DAX", "lacks CONFIG_XFS_FS");
+}
+
+TEST_F(PreflightTest, WarnsIfTheTargetIsNotKnown) {
+  target_.config = absl::NotFoundError("no config");
+  target_.modules = absl::NotFoundError("no modules");
+  const CheckReport report = Check();
+  EXPECT_TRUE(report.go());
+  EXPECT_THAT(report.DebugString(), HasSubstr("/boot/config-6.1.0-56"));
+}
+
+TEST_F(PreflightTest, NeedsMemoryForTheTarget) {
+  host_.memory_available_bytes = 16 << 20;
+  ExpectHostError("HOST_MEMORY",
+                  "16 MiB available; kernel and initrd need 52 MiB");
+}
+
+// One VM.
+
+TEST_F(PreflightTest, CarriesAPausedVm) {
+  vms_[0].info.state = VmState::kPaused;
+  EXPECT_TRUE(Check().go());
+}
+
+TEST_F(PreflightTest, LeavesAVmThatIsOff) {
+  vms_[0].info.state = VmState::kOff;
+  vms_[0].facts = absl::UnknownError("not examined");
+  EXPECT_TRUE(Check().go());
+}
+
+TEST_F(PreflightTest, RefusesOtherStates) {
+  vms_[0].info.state = VmState::kOther;
+  ExpectVmError("VM_STATE", "can't be carried");
+}
+
+TEST_F(PreflightTest, RefusesAVmThatDoesNotAnswer) {
+  vms_[0].facts = absl::DeadlineExceededError("no answer in 20 s");
+  ExpectVmError("VM_EXAMINED", "no answer in 20 s");
+}
+
+TEST_F(PreflightTest, RefusesAVmInAnOldQemu) {
+  vm().qemu_version = "7.2.22";
+  ExpectVmError("VM_QEMU_VERSION", "runs in QEMU 7.2.22; 10.0");
+}
+
+TEST_F(PreflightTest, WarnsOfAnotherQemu) {
+  vm().qemu_version = "10.0.1";
+  ExpectOnly(Finding::WARNING, "VM_QEMU_VERSION", "web-1",
+             "runs in QEMU 10.0.1, would be restored by 10.0.2");
+}
+
+TEST_F(PreflightTest, RefusesAMachineWithoutVersion) {
+  vm().machine_type = "q35";
+  ExpectVmError("MACHINE_TYPE", "q35");
+  vm().machine_type = "microvm";
+  ExpectVmError("MACHINE_TYPE", "microvm");
+}
+
+TEST_F(PreflightTest, RefusesPrivateRam) {
+  vm().ram[0].shared = false;
+  vms_[0].places[0] = absl::FailedPreconditionError("none");
+  ExpectVmError("RAM_NOT_SHARED",
+                "RAM block pc.ram (256 MiB) is private memory");
+}
+
+TEST_F(PreflightTest, RefusesRamWithoutBackend) {
+  vm().ram.clear();
+  vms_[0].places.clear();
+  ExpectVmError("RAM_NOT_SHARED", "no memory backend");
+}
+
+TEST_F(PreflightTest, RefusesRamElsewhere) {
+  vms_[0].places[0]->device = 1;
+  ExpectVmError("RAM_NOT_PRESERVABLE", "not in /var/lib/dax");
+}
+
+TEST_F(PreflightTest, RefusesRamWhoseFileIsGone) {
+  vms_[0].places[0]->links = 0;
+  ExpectVmError("RAM_NOT_PRESERVABLE", "removed");
+}
+
+TEST_F(PreflightTest, RefusesAFileThatIsNotDax) {
+  vms_[0].places[0]->dax = false;
+  EXPECT_TRUE(Check().go());  // On a mount where every file is.
+  mount().dax = PreservedMount::Dax::kPerFile;
+  ExpectVmError("RAM_NOT_PRESERVABLE", "not a DAX file");
+}
+
+TEST_F(PreflightTest, NeedsAuxRamShare) {
+  vm().aux_ram_share = false;
+  ExpectVmError("AUX_RAM_SHARE", "aux-ram-share=on");
+}
+
+TEST_F(PreflightTest, GivesQemusOwnReasons) {
+  vm().blocked_reasons = {"VFIO is not migratable"};
+  ExpectVmError("QEMU_BLOCKED", "QEMU says: VFIO is not migratable");
+}
+
+TEST_F(PreflightTest, RefusesUnsupportedDevices) {
+  vm().unsupported = {"hostdev pci 0000:3b:00.0"};
+  ExpectVmError("UNSUPPORTED_DEVICE", "hostdev pci 0000:3b:00.0");
+}
+
+TEST_F(PreflightTest, RefusesBlockJobs) {
+  vm().block_jobs = {"vda"};
+  ExpectVmError("BLOCK_JOB", "vda");
+}
+
+TEST_F(PreflightTest, NeedsTheBridges) {
+  vm().bridges = {"br0", "br7"};
+  ExpectVmError("BRIDGE_PRESENT", "no bridge br7");
+}
+
+TEST_F(PreflightTest, TellsEachVmByName) {
+  vms_.push_back(GoodVm());
+  vms_[1].info.ref.name = "web-2";
+  vms_[1].facts->info.ref.name = "web-2";
+  vms_[1].facts->aux_ram_share = false;
+  ExpectOnly(Finding::ERROR, "AUX_RAM_SHARE", "web-2", "aux-ram-share=on");
+}
+
+TEST(MakeExaminedVmTest, LooksUpWhereTheRamLies) {
+  VmFacts facts;
+  facts.ram.push_back({.name = "pc.ram",
+                       .size_bytes = 4096,
+                       .shared = true,
+                       .fd = UniqueFd(memfd_create("ram", MFD_CLOEXEC))});
+  facts.ram.push_back(
+      {.name = "dimm0", .size_bytes = 4096, .shared = false, .fd = {}});
+  const ExaminedVm vm = MakeExaminedVm(VmInfo(), std::move(facts));
+  ASSERT_EQ(vm.places.size(), 2u);
+  ASSERT_THAT(vm.places[0], testing::IsOk());
+  EXPECT_EQ(vm.places[0]->links, 0u);
+  EXPECT_FALSE(vm.places[0]->dax);
+  EXPECT_FALSE(vm.places[1].ok());
+}
+
+}  // namespace
+}  // namespace live_update

@@ -1,0 +1,37 @@
+// A handover image as text or JSON, without any guest memory.
+
+#ifndef STATE_PRESERVE_HANDOVER_TEXT_H_
+#define STATE_PRESERVE_HANDOVER_TEXT_H_
+
+#include <cstddef>
+#include <string>
+
+#include "state_preserve/handover_reader.h"
+
+namespace live_update {
+
+struct HandoverTextOptions {
+  // Else only its size: it may hold secrets (a VNC password).
+  bool with_domain_xml = false;
+};
+
+// For people. Torn VMs are shown with their reason.
+std::string HandoverToText(const HandoverReader& reader,
+                           const HandoverTextOptions& options);
+
+// One object, ended by a newline:
+//   {"version", "total_size", "host": HostRecord,
+//    "vms": [{"name", "uuid", "offset", "size",
+//             "error": "…" or
+//             "record": VmRecord, "device_state": {"bytes", "crc32c"},
+//             "auxiliary": [{"name", "bytes", "stored_bytes", "crc32c"}]}]}
+// with records as protobuf's JSON, fields named as in handover.proto.
+std::string HandoverToJson(const HandoverReader& reader,
+                           const HandoverTextOptions& options);
+
+// VMs whose section can't be read.
+size_t CountTornVms(const HandoverReader& reader);
+
+}  // namespace live_update
+
+#endif  // STATE_PRESERVE_HANDOVER_TEXT_H_

@@ -1,0 +1,37 @@
+"""A host with guests running and host-update installed: where every scenario begins."""
+
+import contextlib
+import dataclasses
+
+from hostlab import guests as lab_guests
+from hostlab import product
+from hostlab.host import Host
+from hostlab.service import Service
+
+
+@dataclasses.dataclass
+class Lab:
+    host: Host
+    service: Service
+    guests: tuple = lab_guests.THREE
+    foreign: tuple = ()  # Guests from the command line; they need not tick.
+
+    def restart_guest(self, name):
+        self.host.sh(f"rm -f {lab_guests.LOG_FOLDER}/{name}.log")
+        lab_guests.start(self.host, [g for g in self.guests if g.name == name])
+
+
+@contextlib.contextmanager
+def running_lab(logs, payload, foreign=()):
+    """A Lab under the older kernel; at the end its logs are in the folder `logs` and nothing runs any more."""
+    for guest in foreign:
+        guest.add_to_payload(payload)
+    with Host.ready(logs, payload, guest_init=product.guest_init()) as host:
+        try:
+            service = Service(host)
+            service.install()
+            for guest in foreign:
+                guest.start(host)
+            yield Lab(host, service, foreign=tuple(foreign))
+        finally:
+            host.collect_logs()

@@ -1,0 +1,87 @@
+"""What must be the same before and after a live update, read in the host and on the guests' consoles."""
+
+import dataclasses
+import re
+
+from hostlab import guests as lab_guests
+from hostlab import ticks
+from hostlab.deadline import wait_until
+
+VERIFY_S = 240
+
+
+@dataclasses.dataclass(frozen=True)
+class Domain:
+    """What libvirt says about a domain, but for what an update may change."""
+    uuid: str
+    persistent: str
+    autostart: str
+    inactive_xml: str
+    ram_inodes: tuple  # Of the guest's RAM as QEMU has it mapped from the DAX file system.
+
+
+def domain(host, name):
+    info = dict(re.split(r":\s+", line, maxsplit=1) for line in host.sh(f"virsh dominfo {name}").splitlines()
+                if ":" in line)
+    # Mappings of the DAX file system's device; the guest's RAM is the only large one.
+    inodes = host.sh(
+        f"dev=$(mountpoint -d /var/lib/host-update/ram); pid=$(cat /run/libvirt/qemu/{name}.pid); "
+        "awk -v d=\"$(printf '%02x:%02x' ${dev%:*} ${dev#*:})\" '$4 == d { print $5 }' /proc/$pid/maps | sort -u")
+    return Domain(info["UUID"], info["Persistent"], info["Autostart"],
+                  host.sh(f"virsh dumpxml --inactive --security-info {name}"), tuple(inodes.split()))
+
+
+def state(host, name):
+    """As virsh prints it: "running (restored)"."""
+    return host.sh(f"virsh domstate --reason {name}")
+
+
+def libvirt_errors(host):
+    return [line for line in host.run("cat /var/log/libvirt/libvirtd.log").out.splitlines() if ": error :" in line]
+
+
+class Before:
+    """Domains, consoles and host as they are now."""
+
+    def __init__(self, host, guests):
+        self.guests = guests
+        self.boot_id = host.boot_id()
+        self.domains = {g.name: domain(host, g.name) for g in guests}
+        self.consoles = {g.name: lab_guests.console(host, g) for g in guests}
+        self.libvirt_errors = libvirt_errors(host)
+
+
+def check_guest_went_on(host, guest, before):
+    """Waits until `guest` has verified all its memory, begun after now, and asserts that nothing was lost since
+    `before` (its Console). Returns its console."""
+    now = lab_guests.console(host, guest).last_tick
+
+    def verified():
+        console = lab_guests.console(host, guest)
+        return console if any(v.begin > now for v in console.verifies) else None
+
+    console = wait_until(verified, VERIFY_S, f"{guest.name} has verified its memory again", interval=1.0)
+    assert console.failures == [], f"{guest.name} complains: {console.failures}"
+    assert console.boot_ids == before.boot_ids, f"{guest.name} booted again"
+    assert console.last_tick > before.last_tick
+    assert console.missing_ticks() == [], f"{guest.name} lost count"
+    assert all(v.bad == 0 for v in console.verifies), f"{guest.name}'s memory changed: {console.verifies}"
+    checksums = {v.checksum for v in console.verifies}
+    assert len(checksums) == 1, f"{guest.name}'s memory changed: {checksums}"
+    if guest.disk:
+        records = console.disks
+        assert records[-1].seq > before.disks[-1].seq
+        assert [r.seq for r in records] == list(range(10, 10 * len(records) + 1, 10)), f"{guest.name} lost records"
+        assert all(r.bad == 0 and r.verified == r.seq for r in records), f"{guest.name}'s disk changed"
+    return console
+
+
+def check_domain_as_before(host, name, before, expected_state="running (restored)"):
+    assert state(host, name) == expected_state
+    now = domain(host, name)
+    assert now == before, f"{name}: {now} is not {before}"
+
+
+def guest_blackouts(console, since_tick):
+    """The blackouts that a guest has seen after its tick `since_tick`."""
+    return [gap for n, gap in ticks.find_blackouts(console.ticks) if n >= since_tick]

@@ -1,0 +1,103 @@
+"""One live update of a whole host, watched from all sides: the service's report, libvirt, the guests, and outside."""
+
+import dataclasses
+
+from hostlab import observe
+
+# How far the host's and the guest's account of a blackout may differ beyond what the guest's clock resolves: the host
+# counts from its pause being acknowledged to its resume being acknowledged, the guest from its last tick.
+AGREE_S = 0.5
+
+
+@dataclasses.dataclass
+class UpdateRun:
+    lab: object
+    target: object       # The kernel it went to.
+    source: str          # The release it came from.
+    before: observe.Before
+    report: dict
+    consoles: dict = dataclasses.field(default_factory=dict)
+    echo: object = None
+    tcp_gap_s: float = 0.0
+
+    def vm(self, name):
+        return next(vm for vm in self.report["vms"] if vm["name"] == name)
+
+    def guest_blackout(self, name):
+        """The one blackout that the guest saw in this update."""
+        found = observe.guest_blackouts(self.consoles[name], self.before.consoles[name].last_tick)
+        assert len(found) == 1, f"{name} stood still {len(found)} times: {[str(f) for f in found]}"
+        return found[0]
+
+    def check(self):
+        """All that must hold after an update in which nothing went wrong."""
+        host, report = self.lab.host, self.report
+        assert report["result"] == "UPDATED", report.get("reason")
+        assert host.kernel() == self.target.release == report["kernel_after"]
+        assert report["kernel_before"] == self.source != self.target.release
+        assert report["boot_id_before"] == self.before.boot_id
+        assert report["boot_id_after"] == host.boot_id() != self.before.boot_id
+        for guest in self.before.guests:
+            observe.check_domain_as_before(host, guest.name, self.before.domains[guest.name])
+            self._check_vm_report(guest)
+        for guest in self.lab.foreign:
+            guest.check_went_on(host)
+        assert observe.libvirt_errors(host) == self.before.libvirt_errors
+        self._check_all_given_back()
+        if self.echo:
+            assert not self.echo.broken, f"the connection broke: {self.echo}"
+            assert self.echo.wrong == 0
+
+    def _check_vm_report(self, guest):
+        vm = self.vm(guest.name)
+        assert vm["result"] == "RESTORED", vm
+        assert vm["uuid"] == self.before.domains[guest.name].uuid
+        assert int(vm["device_state_bytes"]) > 0
+        assert int(vm["ram_bytes"]) == guest.memory_mib << 20
+        assert int(vm.get("ram_bytes_copied", 0)) == 0
+        assert vm["ram_proof"]
+        seen = self.guest_blackout(guest.name)
+        slack = (seen.high - seen.low) / 2 + AGREE_S
+        assert abs(seen.middle - vm["blackout_s"]) <= slack, \
+            f"{guest.name}: the guest saw {seen}, the host reports {vm['blackout_s']:.2f} s"
+
+    def _check_all_given_back(self):
+        status = self.lab.service.status()
+        assert status.get("phase", "idle") == "idle" and not status.get("interrupted")
+        assert not status.get("kernel_staged")
+        assert not status.get("unrestored_vms")
+        assert self.lab.service.leftovers() == []
+
+    def guests_view(self):
+        """What the guests and the client outside saw, next to what the host reports."""
+        lines = [f"{self.source} → {self.target.release}, seen by the guests:"]
+        for guest in self.before.guests:
+            console = self.consoles[guest.name]
+            last = console.verifies[-1]
+            same = "same" if console.boot_ids == self.before.consoles[guest.name].boot_ids else "CHANGED"
+            lines.append(
+                f"  {guest.name}: stood still {self.guest_blackout(guest.name)} (host: "
+                f"{self.vm(guest.name)['blackout_s']:.2f} s), boot_id {console.boot_ids[0]} {same}, "
+                f"tick {console.last_tick}, memory {last.checksum}: {last.bad} bad words of pass {last.number}"
+                + (f", disk record {console.disks[-1].seq}: {console.disks[-1].bad} bad" if console.disks else ""))
+        if self.echo:
+            lines.append(f"  TCP from outside: {self.echo}, longest gap {self.tcp_gap_s:.2f} s")
+        return "\n".join(lines) + "\n"
+
+
+def live_update(lab, echo, target):
+    """Updates the lab's host into its "older" or "newer" kernel; returns when the guests have verified their memory
+    after it. Asserts what the guests show; `check` of the result asserts the rest."""
+    host = lab.host
+    before = observe.Before(host, lab.guests)
+    source = host.kernel()
+    if echo:
+        echo.new_gap()
+    kernel = getattr(host.image, target)
+    report = lab.service.update(kernel)
+    run = UpdateRun(lab, kernel, source, before, report, echo=echo)
+    for guest in lab.guests:
+        run.consoles[guest.name] = observe.check_guest_went_on(host, guest, before.consoles[guest.name])
+    if echo:
+        run.tcp_gap_s = echo.new_gap()
+    return run

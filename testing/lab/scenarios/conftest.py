@@ -1,0 +1,56 @@
+"""Fixtures of the scenarios. Each scenario has a folder of logs; `testing/lab/run` prints where."""
+
+import pathlib
+import time
+
+import pytest
+
+from hostlab import foreign, product
+from hostlab.echo import EchoClient
+from hostlab.lab import running_lab
+
+
+def pytest_addoption(parser):
+    group = parser.getgroup("lab")
+    group.addoption("--logs", default="lab-logs", help="folder for the scenarios' logs")
+    group.addoption("--guest-kernel", help="also run a guest with this kernel")
+    group.addoption("--guest-initrd", help="… and this initramfs")
+    group.addoption("--domain", help="also run the guest of this libvirt domain XML, its disks taken along")
+    group.addoption("--keep", action="store_true", help="after the scenario, leave the host running until Enter")
+
+
+@pytest.fixture(scope="session")
+def payload(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("payload")
+    product.make_payload(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def logs(request):
+    scenario = request.module.__name__.rpartition("test_")[2]
+    folder = pathlib.Path(request.config.getoption("--logs")) / f"{scenario}-{time.strftime('%Y%m%d-%H%M%S')}"
+    folder.mkdir(parents=True)
+    print(f"\nlogs of {scenario}: {folder.resolve()}", flush=True)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def lab(request, payload, logs):
+    """One for all tests of a module."""
+    options = request.config.getoption
+    guests = foreign.from_options(options("--guest-kernel"), options("--guest-initrd"), options("--domain"))
+    with running_lab(logs, payload, guests) as lab:
+        yield lab
+        if options("--keep"):
+            input(f"\nThe host runs on; its agent listens on {lab.host.emulator.agent_path}. Enter ends it. ")
+
+
+@pytest.fixture
+def echo(lab):
+    """A client that talks to the guest with the NIC all the while."""
+    client = EchoClient(lab.host.echo_port)
+    yield client
+    if not client.broken:
+        client.stop()
+

@@ -1,0 +1,57 @@
+"""The blackout as a multiple of the floor: a kexec into the same kernel with a trivial init, in the same run.
+
+Emulated milliseconds say nothing about hardware; this ratio does.
+"""
+
+import json
+import statistics
+
+from hostlab import product
+from hostlab.deadline import wait_until
+from hostlab.echo import EchoClient
+from hostlab.emulator import COMMAND_LINE
+from hostlab.guests import make_initramfs
+from hostlab.host import PAYLOAD, Host
+from hostlab.lab import running_lab
+from hostlab.update_run import live_update
+
+ROUNDS = 2
+
+
+def test_floor(payload, logs):
+    """Rounds of both, interleaved; prints every value."""
+    make_initramfs(payload / "floor.cpio", payload / "floor_init", [])
+    floors, updates = [], []
+    for number in range(ROUNDS):
+        floors.append(_floor(payload, logs / f"floor-{number}"))
+        updates.append(_update(payload, logs / f"update-{number}"))
+    floor = statistics.median(floors)
+    blackouts = [report["host_blackout_s"] for report in updates]
+    result = {"floor_s": floors, "host_blackout_s": blackouts,
+              "ratio": statistics.median(blackouts) / floor,
+              "phases": [{p["phase"]: p["duration_s"] for p in report["phases"]} for report in updates]}
+    (logs / "floor.json").write_text(json.dumps(result, indent=1))
+    print(json.dumps(result, indent=1))
+    # Emulated seconds of a shared machine: anything but an order of magnitude is for the reader to judge.
+    assert result["ratio"] < 40
+
+
+def _floor(payload, logs):
+    """Seconds from the jump to the first instruction of a trivial init under the same kernel."""
+    with Host.ready(logs, payload, guest_init=product.guest_init()) as host:
+        host.agent.start(f"{PAYLOAD}/kexec_into {host.image.older.kernel} {PAYLOAD}/floor.cpio '{COMMAND_LINE}'")
+        wait_until(lambda: _at(host, "FLOOR first instruction"), 120, "the trivial init ran")
+        return _at(host, "FLOOR first instruction") - _at(host, "FLOOR jump")
+
+
+def _at(host, text):
+    return next((at for at, line in host.emulator.console() if text in line), None)
+
+
+def _update(payload, logs):
+    with running_lab(logs, payload) as lab:
+        client = EchoClient(lab.host.echo_port)
+        try:
+            return live_update(lab, client, "newer").report
+        finally:
+            client.stop()
