@@ -112,8 +112,8 @@ class Hypervisor {
   // After it the VM's vCPUs stand still.
   virtual absl::Status Pause(const VmRef& vm, absl::Time deadline) = 0;
 
-  // Takes the state of a paused VM. The VM stays paused and can be resumed or
-  // saved again. On failure it is paused as before.
+  // Takes the state of a paused VM. The VM stays paused and can be resumed, and
+  // saved again after that. On failure it is paused as before.
   virtual absl::StatusOr<SavedVm> Save(const VmRef& vm, absl::Time deadline) = 0;
 
   // Undoes Pause and Save, finished or broken off, also by a process that died:

@@ -6,7 +6,7 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
 #include "host_update/preflight_findings.h"
-#include "loader/command_line.h"
+#include "loader/memmap.h"
 #include "loader/memory_map.h"
 
 namespace live_update {

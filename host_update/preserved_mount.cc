@@ -17,7 +17,7 @@
 #include "base/checked_math.h"
 #include "base/file.h"
 #include "base/status_macros.h"
-#include "loader/command_line.h"
+#include "loader/memmap.h"
 
 namespace live_update {
 namespace {

@@ -9,14 +9,12 @@
 #define LOADER_COMMAND_LINE_H_
 
 #include <cstddef>
-#include <cstdint>
 #include <string>
 #include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
-#include "loader/phys_range.h"
 
 namespace live_update::loader {
 
@@ -43,30 +41,6 @@ struct CommandLine {
 // kMaxCommandLineBytes. White space at the end (the newline of /proc/cmdline)
 // is none of these.
 absl::StatusOr<CommandLine> SplitCommandLine(absl::string_view line);
-
-// A number as the kernel's memparse() reads it: decimal, 0x hexadecimal or 0
-// octal, with a suffix K, M, G, T, P or E in either case.
-absl::StatusOr<uint64_t> ParseSize(absl::string_view text);
-
-// One region of a memmap= parameter (which may hold several, comma-separated).
-struct MemmapRegion {
-  enum class Kind {
-    kRam,         // nn@ss
-    kAcpi,        // nn#ss
-    kReserved,    // nn$ss
-    kPersistent,  // nn!ss: what becomes /dev/pmemN
-    kConverted,   // nn%ss-old+new
-    kExactMap,    // exactmap; no range
-    kLimit,       // nn: RAM ends there, like mem=; `range` is what is left out
-  };
-  Kind kind = Kind::kReserved;
-  PhysRange range;
-  std::string text;  // "1G!1G"
-};
-
-// All regions of all memmap= parameters that the kernel reads, in order.
-// kInvalidArgument: one that is malformed, empty, or ends beyond 2^64.
-absl::StatusOr<std::vector<MemmapRegion>> MemmapRegions(absl::string_view line);
 
 // The next kernel's command line: the running kernel's without what only
 // concerned its own boot (BOOT_IMAGE=, initrd=, …), plus `append`. Of words

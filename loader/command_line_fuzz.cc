@@ -8,6 +8,7 @@
 
 #include "absl/strings/string_view.h"
 #include "loader/command_line.h"
+#include "loader/memmap.h"
 
 using ::live_update::loader::CheckKeepsMemory;
 using ::live_update::loader::MemmapRegions;

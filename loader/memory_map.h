@@ -10,7 +10,7 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "absl/types/span.h"
-#include "loader/command_line.h"
+#include "loader/memmap.h"
 #include "loader/phys_range.h"
 
 namespace live_update::loader {

@@ -15,7 +15,6 @@
 namespace live_update {
 namespace {
 
-using ::live_update::testing::IsOk;
 using ::live_update::testing::StatusIs;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;

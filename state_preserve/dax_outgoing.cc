@@ -41,8 +41,8 @@ absl::StatusOr<UniqueFd> OpenInMountOf(const UniqueFd& directory,
   } file = {};
   file.handle.handle_bytes = MAX_HANDLE_SZ;
   int mount_id = 0;
-  if (name_to_handle_at(fd.get(), "", &file.handle, &mount_id,
-                        AT_EMPTY_PATH) != 0) {
+  if (name_to_handle_at(fd.get(), "", &file.handle, &mount_id, AT_EMPTY_PATH) !=
+      0) {
     return absl::ErrnoToStatus(errno, "get the file's handle");
   }
   UniqueFd opened(

@@ -102,11 +102,12 @@ std::vector<ExampleVm> ExampleVms() { return {WebVm(), DatabaseVm()}; }
 
 absl::StatusOr<std::vector<uint8_t>> WriteHandover(
     const HostRecord& host, absl::Span<const ExampleVm> vms) {
-  uint64_t area_bytes = 1 << 20;
+  constexpr uint64_t kSlack = 1 << 10;  // For headers, ends, directory entry.
+  uint64_t area_bytes = kSlack + host.ByteSizeLong();
   for (const ExampleVm& vm : vms) {
-    area_bytes += (1 << 20) + vm.record.ByteSizeLong() + vm.device_state.size();
+    area_bytes += kSlack + vm.record.ByteSizeLong() + vm.device_state.size();
     for (const AuxiliaryRam& ram : vm.auxiliary) {
-      area_bytes += ram.ByteSizeLong() + (1 << 10);
+      area_bytes += kSlack + ram.ByteSizeLong();
     }
   }
   std::vector<uint8_t> area(area_bytes);

@@ -55,6 +55,8 @@ int Run(const std::string& path, const HandoverTextOptions& options,
 }  // namespace
 }  // namespace live_update
 
+// CLI11 throws what CLI11_PARSE does not catch only where its options are
+// misused. NOLINTNEXTLINE(bugprone-exception-escape)
 int main(int argc, char** argv) {
   CLI::App app("Prints and verifies a handover image.", "handover_dump");
   std::string path;

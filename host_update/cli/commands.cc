@@ -64,7 +64,8 @@ ExitCode Update(const Options& options, const Dependencies& deps) {
   if (result.no_go) {
     if (result.check.findings_size() == 0) return Fail(result.status);
     Print(options, result.check, &CheckText);
-    return ExitCode::kNoGo;
+    // 3 is what `check` says; of an update, it matters that VMs are unharmed.
+    return ExitCode::kFailedUnharmed;
   }
   if (!result.report.update_id().empty()) {
     if (absl::Status kept = WriteReport(deps.paths.state_dir, result.report);

@@ -77,13 +77,20 @@ absl::StatusOr<ConnectHandle> Open(const std::string& uri, Starts starts) {
   if (raw == nullptr) {
     return LastLibvirtError(absl::StrCat("connect to libvirt at ", uri));
   }
-  ConnectHandle handle(raw, [](virConnect* c) { virConnectClose(c); });
-  // Both are for notice only; drivers without a daemon don't have the first.
+  // For notice only; drivers without a daemon have it not.
   (void)virConnectSetKeepAlive(raw, kKeepAliveSeconds, kKeepAliveCount);
-  (void)virConnectDomainEventRegisterAny(
+  const int callback = virConnectDomainEventRegisterAny(
       raw, nullptr, VIR_DOMAIN_EVENT_ID_LIFECYCLE,
       VIR_DOMAIN_EVENT_CALLBACK(OnLifecycle), new Starts(std::move(starts)),
       [](void* opaque) { delete static_cast<Starts*>(opaque); });
+  // A callback holds its connection open.
+  ConnectHandle handle(raw, [callback](virConnect* connection) {
+    if (callback >= 0) virConnectDomainEventDeregisterAny(connection, callback);
+    virConnectClose(connection);
+  });
+  if (callback < 0) {
+    return LastLibvirtError("listen to libvirt's events");
+  }
   return handle;
 }
 

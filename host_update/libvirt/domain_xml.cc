@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "absl/strings/match.h"
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "base/status_macros.h"
 #include "host_update/libvirt/xml_tree.h"
@@ -146,6 +147,35 @@ bool SharesAllMemory(const xmlNode* domain) {
   });
 }
 
+// Of <memory unit='…'>; 0 if it can't be understood.
+uint64_t MemoryBytes(const xmlNode* domain) {
+  const xmlNode* const memory = Child(domain, "memory");
+  uint64_t amount = 0;
+  // libvirt itself writes KiB always.
+  const std::string unit = Attribute(memory, "unit");
+  if (!absl::SimpleAtoi(Text(memory), &amount) ||
+      amount > (uint64_t{1} << 40) || !IsOneOf(unit, {"", "KiB"})) {
+    return 0;
+  }
+  return amount << 10;
+}
+
+std::vector<std::string> RamBlocks(const xmlNode* domain) {
+  std::vector<std::string> blocks;
+  const std::vector<xmlNode*> cells =
+      Children(Child(Child(domain, "cpu"), "numa"), "cell");
+  for (size_t i = 0; i < cells.size(); ++i) {
+    const std::string id = Attribute(cells[i], "id");
+    blocks.push_back(
+        absl::StrCat("ram-node", id.empty() ? absl::StrCat(i) : id));
+  }
+  const xmlNode* const type = Child(Child(domain, "os"), "type");
+  if (cells.empty() && IsOneOf(Attribute(type, "arch"), {"x86_64", "i686"})) {
+    blocks.push_back("pc.ram");
+  }
+  return blocks;
+}
+
 // The values of <qemu:arg> in <qemu:commandline>, with their nodes.
 std::vector<std::pair<xmlNode*, std::string>> QemuArguments(
     const xmlNode* domain) {
@@ -225,6 +255,8 @@ absl::StatusOr<DomainFacts> ReadDomainXml(absl::string_view xml) {
   facts.machine_type = Attribute(Child(Child(domain, "os"), "type"), "machine");
   facts.memory_source = Attribute(Child(backing, "source"), "type");
   facts.shared_memory = SharesAllMemory(domain);
+  facts.memory_bytes = MemoryBytes(domain);
+  facts.ram_blocks = RamBlocks(domain);
   facts.hugepages = Child(backing, "hugepages") != nullptr;
   facts.aux_ram_share = AsksForSharedAuxiliaryRam(domain);
   facts.unsupported = Unsupported(domain);

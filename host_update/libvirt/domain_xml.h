@@ -9,6 +9,7 @@
 #define HOST_UPDATE_LIBVIRT_DOMAIN_XML_H_
 
 #include <cstddef>
+#include <cstdint>
 #include <string>
 #include <vector>
 
@@ -28,6 +29,10 @@ struct DomainFacts {
   // All RAM by <memoryBacking><access> or by the NUMA cells' memAccess.
   bool shared_memory = false;
   bool hugepages = false;
+  uint64_t memory_bytes = 0;  // All of it, DIMMs as well.
+  // The RAM blocks that a VM can't do without, by QEMU's names. (DIMMs are not
+  // among them: their names aren't in the XML.)
+  std::vector<std::string> ram_blocks;
   // -machine aux-ram-share=on is in <qemu:commandline>. QEMU knows for certain.
   bool aux_ram_share = false;
   // As VmFacts has it.

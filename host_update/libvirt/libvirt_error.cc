@@ -6,7 +6,7 @@
 
 namespace live_update {
 
-absl::StatusCode CodeOfLibvirtError(int number) {
+absl::StatusCode CodeOfLibvirtError(int number, int domain) {
   switch (number) {
     case VIR_ERR_NO_DOMAIN:
       return absl::StatusCode::kNotFound;
@@ -26,9 +26,11 @@ absl::StatusCode CodeOfLibvirtError(int number) {
     case VIR_ERR_NO_CONNECT:
     case VIR_ERR_INVALID_CONN:
     case VIR_ERR_RPC:
-    case VIR_ERR_SYSTEM_ERROR:  // Also: "Failed to connect socket to '…'".
     case VIR_ERR_NO_SERVER:
       return absl::StatusCode::kUnavailable;
+    case VIR_ERR_SYSTEM_ERROR:  // "Failed to connect socket to '…'", or a disk.
+      return domain == VIR_FROM_RPC ? absl::StatusCode::kUnavailable
+                                    : absl::StatusCode::kInternal;
     case VIR_ERR_AUTH_FAILED:
     case VIR_ERR_AUTH_CANCELLED:
     case VIR_ERR_AUTH_UNAVAILABLE:
@@ -51,7 +53,7 @@ absl::Status LastLibvirtError(absl::string_view what) {
     return absl::InternalError(absl::StrCat(what, ": libvirt gave no reason"));
   }
   return absl::Status(
-      CodeOfLibvirtError(error->code),
+      CodeOfLibvirtError(error->code, error->domain),
       absl::StrCat(what, ": ",
                    error->message == nullptr ? "libvirt gave no reason"
                                              : error->message));

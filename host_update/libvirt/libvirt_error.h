@@ -16,8 +16,8 @@ namespace live_update {
 // kInvalidArgument; else kInternal.
 absl::Status LastLibvirtError(absl::string_view what);
 
-// The code for a virErrorNumber.
-absl::StatusCode CodeOfLibvirtError(int number);
+// The code for a virErrorNumber that came from a virErrorDomain.
+absl::StatusCode CodeOfLibvirtError(int number, int domain);
 
 }  // namespace live_update
 

@@ -188,6 +188,10 @@ absl::Status LibvirtHypervisor::Start(const VmRef& vm, absl::Time deadline) {
   return connection_.OnDomain<absl::Status>(
       vm, absl::StrCat("start ", vm.name), deadline,
       [name = vm.name](virDomain* domain) {
+        if (virDomainIsActive(domain) == 1) {
+          return absl::FailedPreconditionError(
+              absl::StrCat("start ", name, ": it is not off"));
+        }
         return virDomainCreate(domain) == 0
                    ? absl::OkStatus()
                    : LastLibvirtError(absl::StrCat("start ", name));

@@ -6,11 +6,13 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <memory>
 #include <thread>
 #include <utility>
 #include <vector>
 
+#include "absl/container/flat_hash_set.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
@@ -47,6 +49,37 @@ absl::Status WaitForInterfaces(const std::vector<std::string>& interfaces,
       }
       absl::SleepFor(absl::Milliseconds(10));
     }
+  }
+  return absl::OkStatus();
+}
+
+// QEMU makes new memory, all zeros, for a block that it is not given, and for a
+// file that is empty, and lets the guest run in it.
+absl::Status CheckMemory(const RestorableVm& vm, const DomainFacts& facts) {
+  uint64_t all_bytes = 0;
+  absl::flat_hash_set<std::string> names;
+  for (const CprFd& block : vm.saved.cpr_fds) {
+    struct stat info {};
+    if (fstat(block.fd.get(), &info) != 0) {
+      return absl::ErrnoToStatus(errno, absl::StrCat("RAM block ", block.name));
+    }
+    if (info.st_size <= 0) {
+      return absl::DataLossError(
+          absl::StrCat("RAM block ", block.name, " is empty"));
+    }
+    all_bytes += static_cast<uint64_t>(info.st_size);
+    names.insert(block.name);
+  }
+  for (const std::string& name : facts.ram_blocks) {
+    if (!names.contains(name)) {
+      return absl::DataLossError(
+          absl::StrCat("RAM block ", name, " is missing"));
+    }
+  }
+  if (all_bytes < facts.memory_bytes) {
+    return absl::DataLossError(absl::StrCat("RAM blocks of ", all_bytes,
+                                            " bytes for a VM with ",
+                                            facts.memory_bytes));
   }
   return absl::OkStatus();
 }
@@ -105,6 +138,7 @@ absl::Status LibvirtHypervisor::Restore(const RestorableVm& vm,
         absl::StrCat(what, ": its domain XML is of ", facts.name, ", UUID ",
                      facts.uuid, ", not ", ref.uuid));
   }
+  LU_RETURN_IF_ERROR(Annotate(CheckMemory(vm, facts), what));
   LU_RETURN_IF_ERROR(
       Annotate(WaitForInterfaces(
                    facts.host_interfaces,

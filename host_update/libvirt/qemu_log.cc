@@ -52,7 +52,10 @@ std::string QemuLog::NewErrors(absl::string_view known) const {
     const size_t name = line.find("Z qemu");
     if (name == absl::string_view::npos) continue;
     const absl::string_view message = line.substr(name + 2);
-    if (!absl::StrContains(known, message)) lines.push_back(message);
+    if (!absl::StrContains(known, message) &&
+        !absl::StrContains(message, "terminating on signal")) {
+      lines.push_back(message);
+    }
   }
   if (lines.empty()) return "";
   if (lines.size() > kMostLines)

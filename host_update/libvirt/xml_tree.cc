@@ -118,6 +118,13 @@ std::string Text(const xmlNode* node) {
 }
 
 xmlNode* AddChild(xmlNode* parent, xmlNs* ns, const char* name) {
+  // Blanks at the end would stand between the children then, and stay when a
+  // child goes: the same text must come out however often this was done.
+  if (xmlNode* const last = parent->last;
+      last != nullptr && xmlIsBlankNode(last) == 1) {
+    xmlUnlinkNode(last);
+    xmlFreeNode(last);
+  }
   xmlNode* const node = xmlNewChild(parent, ns, XmlText(name), nullptr);
   // Without a namespace of its own a child inherits its parent's.
   if (ns == nullptr) xmlSetNs(node, nullptr);

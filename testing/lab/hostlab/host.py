@@ -53,6 +53,7 @@ class Host:
             if saved:
                 # Its clock stood still since the state was saved.
                 self.sh(f"date -s @{time.time():.3f}")
+                self.sh("for d in $(virsh -q list --name --state-paused); do virsh -q resume $d; done")
             self.sh(f"mount -o ro /dev/vdb {PAYLOAD}")
         except BaseException:
             self.close()
@@ -200,7 +201,11 @@ def _make_saved_disk(disk, payload, guests):
         for guest in guests:
             lab_guests.define(host, guest)
         lab_guests.start(host, guests)
-        host.sh(f"umount {PAYLOAD} && sync")
+        # systemd may have unmounted it already: it does if the mount was there before it knew of the device.
+        host.sh(f"! mountpoint -q {PAYLOAD} || umount {PAYLOAD}; sync")
+        # No virtual processor may be inside a guest when the emulator's own state is saved: one of three guests
+        # was reset by that.
+        host.sh("for d in $(virsh -q list --name); do virsh -q suspend $d; done")
         host.emulator.save_state(STATE)
         host.emulator.stop()
         shutil.move(host.disk, disk.with_suffix(".part"))

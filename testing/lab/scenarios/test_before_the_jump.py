@@ -72,7 +72,7 @@ def test_check_and_dry_run(lab, unharmed):
     assert "memmap=2G!4G" in plan["command_line"]
 
 
-# A target that can't be used is found by the check: exit 3 says so where 1 would do.
+# A target that can't be used is found by the check, before anything is touched.
 @pytest.mark.parametrize("kernel, initrd, word", [
     ("/boot/no-such-kernel", None, "no-such-kernel"),
     (None, "/boot/no-such-initrd", "no-such-initrd"),
