@@ -22,10 +22,10 @@ absl::Status BoundedSync::Wait(absl::Duration limit) {
       std::future_status::ready) {
     return absl::OkStatus();
   }
-  return absl::DeadlineExceededError(absl::StrCat(
-      "writing the file systems out (sync) takes more than ",
-      absl::FormatDuration(limit),
-      "; look for a hung disk or network file system"));
+  return absl::DeadlineExceededError(
+      absl::StrCat("writing the file systems out (sync) takes more than ",
+                   absl::FormatDuration(limit),
+                   "; look for a hung disk or network file system"));
 }
 
 }  // namespace live_update

@@ -64,9 +64,8 @@ ClockBridge BridgeClocks(const ClockSample& before, double tsc_hz,
   const double by_tsc =
       static_cast<double>(after.tsc() - before.tsc()) / tsc_hz;
   if (std::fabs(by_tsc - by_realtime) > kLongestDisagreement) return bridge;
-  return {.by_tsc = true,
-          .seconds = by_tsc,
-          .clock_step = by_tsc - by_realtime};
+  return {
+      .by_tsc = true, .seconds = by_tsc, .clock_step = by_tsc - by_realtime};
 }
 
 }  // namespace live_update

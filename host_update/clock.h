@@ -33,13 +33,13 @@ double MeasureTscHz(const ClockSample& from, const ClockSample& to);
 struct ClockBridge {
   bool by_tsc = false;    // False: by CLOCK_REALTIME, exact to 1 to 2 s.
   double seconds = 0;     // From `before` to `after`.
-  double clock_step = 0;  // What has to be added to `after`'s CLOCK_REALTIME, in
-                          // seconds, for it to go on from `before`'s. 0 unless
-                          // by_tsc.
+  double clock_step = 0;  // What has to be added to `after`'s CLOCK_REALTIME,
+                          // in seconds, for it to go on from `before`'s. 0
+                          // unless by_tsc.
 };
 
-// `tsc_hz` as the old kernel measured it (0: not usable). The TSC is believed if
-// it went forward and agrees with the wall clock, which the new kernel reads
+// `tsc_hz` as the old kernel measured it (0: not usable). The TSC is believed
+// if it went forward and agrees with the wall clock, which the new kernel reads
 // from the RTC in whole seconds, within 3 s.
 ClockBridge BridgeClocks(const ClockSample& before, double tsc_hz,
                          const ClockSample& after);

@@ -44,8 +44,7 @@ struct Dependencies {
   loader::Kexec* kexec = nullptr;
   Clock* clock = nullptr;
   std::function<absl::StatusOr<HostFacts>()> host_facts;
-  std::function<loader::TargetKernel(const loader::TargetRequest&)>
-      read_target;
+  std::function<loader::TargetKernel(const loader::TargetRequest&)> read_target;
   std::function<CheckReport(const PreflightInput&)> evaluate = Evaluate;
   // Writes all file systems out: sync(2).
   std::function<void()> sync;

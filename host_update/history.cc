@@ -70,10 +70,11 @@ absl::StatusOr<UpdateReport> ReadReport(const std::string& state_dir,
   LU_ASSIGN_OR_RETURN(const std::string json,
                       ReadFile(ReportPath(state_dir, id), kLargestReport));
   UpdateReport report;
-  const auto status = google::protobuf::util::JsonStringToMessage(json, &report);
+  const auto status =
+      google::protobuf::util::JsonStringToMessage(json, &report);
   if (!status.ok()) {
-    return absl::DataLossError(absl::StrCat(ReportPath(state_dir, id), ": ",
-                                            status.ToString()));
+    return absl::DataLossError(
+        absl::StrCat(ReportPath(state_dir, id), ": ", status.ToString()));
   }
   return report;
 }

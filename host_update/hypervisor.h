@@ -66,8 +66,8 @@ struct CprFd {
 
 // A paused VM, taken out of QEMU: everything but the contents of its RAM.
 struct SavedVm {
-  std::vector<CprFd> cpr_fds;    // In the channel's order.
-  std::string device_state;      // QEMU's main migration stream.
+  std::vector<CprFd> cpr_fds;  // In the channel's order.
+  std::string device_state;    // QEMU's main migration stream.
 };
 
 // What stays the same from save to restore; taken while the VM runs.
@@ -92,8 +92,8 @@ struct HypervisorVersions {
 };
 
 // All calls may come from several threads at once, for different VMs. Every one
-// returns by its deadline: kDeadlineExceeded then, with what it waited for; what
-// was asked of the VM may still happen later.
+// returns by its deadline: kDeadlineExceeded then, with what it waited for;
+// what was asked of the VM may still happen later.
 class Hypervisor {
  public:
   virtual ~Hypervisor() = default;
@@ -114,7 +114,8 @@ class Hypervisor {
 
   // Takes the state of a paused VM. The VM stays paused and can be resumed, and
   // saved again after that. On failure it is paused as before.
-  virtual absl::StatusOr<SavedVm> Save(const VmRef& vm, absl::Time deadline) = 0;
+  virtual absl::StatusOr<SavedVm> Save(const VmRef& vm,
+                                       absl::Time deadline) = 0;
 
   // Undoes Pause and Save, finished or broken off, also by a process that died:
   // cancels what QEMU still sends, puts its migration mode back and, if `run`,

@@ -32,8 +32,8 @@ absl::StatusOr<uint64_t> ReadCounter(const std::string& state_dir,
   return value;
 }
 
-absl::Status WriteCounter(const std::string& state_dir,
-                          const std::string& name, uint64_t value) {
+absl::Status WriteCounter(const std::string& state_dir, const std::string& name,
+                          uint64_t value) {
   std::error_code error;
   std::filesystem::create_directories(state_dir, error);
   return WriteFileAtomically(absl::StrCat(state_dir, "/", name),

@@ -19,8 +19,8 @@ std::string NewUpdateId();
 // in `state_dir`. 0 if no update was ever begun.
 absl::StatusOr<uint64_t> ReadCounter(const std::string& state_dir,
                                      const std::string& name);
-absl::Status WriteCounter(const std::string& state_dir,
-                          const std::string& name, uint64_t value);
+absl::Status WriteCounter(const std::string& state_dir, const std::string& name,
+                          uint64_t value);
 
 // Names of the two counters: updates begun, and the last one restored.
 inline constexpr char kBegunCounter[] = "updates-begun";

@@ -53,10 +53,9 @@ absl::StatusOr<RunLock> RunLock::Acquire(const std::string& run_dir) {
 }
 
 absl::Status WriteJournal(const std::string& run_dir, const Journal& journal) {
-  return Annotate(
-      WriteFileAtomically(JournalPath(run_dir), journal.SerializeAsString(),
-                          0600),
-      "write the update's journal");
+  return Annotate(WriteFileAtomically(JournalPath(run_dir),
+                                      journal.SerializeAsString(), 0600),
+                  "write the update's journal");
 }
 
 absl::StatusOr<std::optional<Journal>> ReadJournal(const std::string& run_dir) {
@@ -76,8 +75,8 @@ absl::StatusOr<std::optional<Journal>> ReadJournal(const std::string& run_dir) {
 
 absl::Status RemoveJournal(const std::string& run_dir) {
   if (unlink(JournalPath(run_dir).c_str()) != 0 && errno != ENOENT) {
-    return absl::ErrnoToStatus(
-        errno, absl::StrCat("remove ", JournalPath(run_dir)));
+    return absl::ErrnoToStatus(errno,
+                               absl::StrCat("remove ", JournalPath(run_dir)));
   }
   return absl::OkStatus();
 }

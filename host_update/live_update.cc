@@ -42,9 +42,8 @@ absl::Status ForEachVm(std::vector<PreparedVm>& vms, const Dependencies& deps,
 // After it no VM of `update` runs, and none has been started meanwhile.
 absl::Status PauseAll(PreparedUpdate& update, const Dependencies& deps) {
   LU_RETURN_IF_ERROR(
-      ForEachVm(update.vms, deps, "pause", [&deps](PreparedVm& vm) {
-        return PauseVm(vm, deps);
-      }));
+      ForEachVm(update.vms, deps, "pause",
+                [&deps](PreparedVm& vm) { return PauseVm(vm, deps); }));
   return RefuseNewcomers(update, deps);
 }
 
@@ -63,10 +62,9 @@ absl::Status HandOver(PreparedUpdate& update, Journal& journal,
 
   BoundedSync sync(deps.sync);
   LU_RETURN_IF_ERROR(phases.Enter(Phase::kSave));
-  LU_RETURN_IF_ERROR(
-      ForEachVm(update.vms, deps, "save", [&](PreparedVm& vm) {
-        return SaveVm(vm, *update.writer, deps);
-      }));
+  LU_RETURN_IF_ERROR(ForEachVm(update.vms, deps, "save", [&](PreparedVm& vm) {
+    return SaveVm(vm, *update.writer, deps);
+  }));
 
   LU_RETURN_IF_ERROR(phases.Enter(Phase::kCommit));
   LU_RETURN_IF_ERROR(sync.Wait(deps.limits.sync));
@@ -82,9 +80,8 @@ absl::Status Run(const UpdateRequest& request, CheckedHost& checked,
                  Journal& journal, PhaseRecorder& phases,
                  const Dependencies& deps) {
   LU_RETURN_IF_ERROR(phases.Enter(Phase::kPrepare));
-  LU_ASSIGN_OR_RETURN(
-      PreparedUpdate update,
-      Prepare(request, checked, journal.update_id(), deps));
+  LU_ASSIGN_OR_RETURN(PreparedUpdate update,
+                      Prepare(request, checked, journal.update_id(), deps));
   return HandOver(update, journal, phases, deps);
 }
 
@@ -140,9 +137,8 @@ LiveUpdateResult LiveUpdate(const UpdateRequest& request,
   result.status = Run(request, *checked, journal, phases, deps);
   if (result.status.ok()) return result;  // Jumped: into a fake.
 
-  LogError(absl::StrCat(PhaseName(phases.current()),
-                        " failed: ", result.status.message(),
-                        "; taking the update back"));
+  LogError(absl::StrCat(PhaseName(phases.current()), " failed: ",
+                        result.status.message(), "; taking the update back"));
   const UndoResult undone = UndoUpdate(journal, deps);
   FillReport(journal, *checked, phases.current(), result.status, undone,
              result.report);

@@ -127,8 +127,8 @@ TEST_P(FailureTest, LeavesEveryVmRunningAndNothingBehind) {
   GetParam().arrange(host);
 
   const LiveUpdateResult result = LiveUpdate(host.Request(), host.deps());
-  EXPECT_THAT(result.status, StatusIs(absl::StatusCode::kInternal,
-                                      HasSubstr("injected")));
+  EXPECT_THAT(result.status,
+              StatusIs(absl::StatusCode::kInternal, HasSubstr("injected")));
   EXPECT_FALSE(result.no_go);
   EXPECT_EQ(result.report.result(), UpdateReport::FAILED_UNHARMED)
       << result.report.DebugString();

@@ -12,8 +12,8 @@
 
 namespace live_update {
 
-// Calls `body(i)` for each i in [0, count), on at most `parallelism` threads (at
-// least one), and returns when all have returned.
+// Calls `body(i)` for each i in [0, count), on at most `parallelism` threads
+// (at least one), and returns when all have returned.
 inline void ForEachInParallel(size_t count, size_t parallelism,
                               const std::function<void(size_t)>& body) {
   std::atomic<size_t> next = 0;

@@ -13,8 +13,8 @@
 
 namespace live_update {
 
-// `deps` and `journal` must outlive it. The journal is the owner's to fill; this
-// writes it at each phase.
+// `deps` and `journal` must outlive it. The journal is the owner's to fill;
+// this writes it at each phase.
 class PhaseRecorder {
  public:
   PhaseRecorder(const Dependencies& deps, Journal& journal);

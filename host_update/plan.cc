@@ -33,9 +33,9 @@ absl::StatusOr<UpdatePlan> PlanUpdate(const UpdateRequest& request,
       "1  prepare   VMs run: preserve %d MiB of guest RAM in place, reserve %d "
       "MiB for state, stage the kernel, write file systems out",
       all_ram >> 20, plan.state_area_bytes() >> 20));
-  plan.add_steps(absl::StrFormat(
-      "2  pause     %d VMs, all at once; the blackout begins",
-      checked.vms.size()));
+  plan.add_steps(
+      absl::StrFormat("2  pause     %d VMs, all at once; the blackout begins",
+                      checked.vms.size()));
   plan.add_steps("3  save      their device state, into preserved memory");
   plan.add_steps("4  commit    the handover becomes valid");
   plan.add_steps(absl::StrCat("5  jump      into ", checked.target.release(),

@@ -60,11 +60,11 @@ absl::StatusOr<PreparedUpdate> Prepare(const UpdateRequest& request,
     }
   }
 
+  LU_RETURN_IF_ERROR(deps.memory->CollectGarbage().status());
   LU_ASSIGN_OR_RETURN(update.outgoing, deps.memory->Begin(update_id));
-  LU_ASSIGN_OR_RETURN(
-      absl::Span<uint8_t> area,
-      update.outgoing->ReserveStateArea(StateAreaBytesFor(
-          checked.vms.size(), request.state_bytes_per_vm)));
+  LU_ASSIGN_OR_RETURN(absl::Span<uint8_t> area,
+                      update.outgoing->ReserveStateArea(StateAreaBytesFor(
+                          checked.vms.size(), request.state_bytes_per_vm)));
   LU_ASSIGN_OR_RETURN(update.writer, HandoverWriter::Create(area));
   for (VmFacts& facts : checked.vms) {
     absl::StatusOr<PreparedVm> vm = PrepareVm(facts, *update.outgoing, deps);

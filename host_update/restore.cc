@@ -36,8 +36,8 @@ std::string HeldMarker(const Dependencies& deps) {
 
 absl::Status CreateFile(const std::string& path) {
   std::error_code error;
-  std::filesystem::create_directories(
-      std::filesystem::path(path).parent_path(), error);
+  std::filesystem::create_directories(std::filesystem::path(path).parent_path(),
+                                      error);
   const UniqueFd fd(open(path.c_str(), O_WRONLY | O_CREAT | O_CLOEXEC, 0600));
   if (fd.ok()) return absl::OkStatus();
   return absl::ErrnoToStatus(errno, absl::StrCat("create ", path));
@@ -190,8 +190,8 @@ void SettleVms(const std::vector<std::pair<int, IncomingVm>>& vms,
     if (vm_report.result() != VmReport::RESTORED) return;
     const double start = span_clock.Now();
     const VmRef ref{.name = vm_report.name(), .uuid = vm_report.uuid()};
-    if (absl::Status status = deps.hypervisor->Announce(
-            ref, absl::Now() + deps.limits.call);
+    if (absl::Status status =
+            deps.hypervisor->Announce(ref, absl::Now() + deps.limits.call);
         !status.ok()) {
       LogWarning(absl::StrCat(ref.name, ": announce NICs: ", status.message()));
     }

@@ -90,11 +90,10 @@ absl::StatusOr<RamIdentity> IdentityOf(const UniqueFd& fd) {
 absl::Status ProveRamInPlace(const IncomingVm& vm,
                              IncomingPreservation& incoming,
                              const Dependencies& deps, VmReport& report) {
-  LU_ASSIGN_OR_RETURN(
-      const VmFacts facts,
-      deps.hypervisor->Examine(
-          {.name = vm.record.name(), .uuid = vm.record.uuid()},
-          absl::Now() + deps.limits.call));
+  LU_ASSIGN_OR_RETURN(const VmFacts facts,
+                      deps.hypervisor->Examine(
+                          {.name = vm.record.name(), .uuid = vm.record.uuid()},
+                          absl::Now() + deps.limits.call));
   for (const RamBlock& block : vm.record.blocks()) {
     if (!block.has_in_place()) continue;
     LU_ASSIGN_OR_RETURN(const UniqueFd preserved,
@@ -178,10 +177,9 @@ void SettleVm(const IncomingVm& vm, IncomingPreservation& incoming,
   absl::Status status = ProveRamInPlace(vm, incoming, deps, report);
   if (status.ok()) status = incoming.Release(vm.record.uuid());
   if (!status.ok()) {
-    LogError(absl::StrCat(vm.record.name(),
-                          " runs, but its preserved memory is not given up: ",
-                          status.message(),
-                          "; `host-update restore` tries again"));
+    LogError(absl::StrCat(
+        vm.record.name(), " runs, but its preserved memory is not given up: ",
+        status.message(), "; `host-update restore` tries again"));
   }
 }
 

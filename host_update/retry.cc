@@ -50,7 +50,8 @@ absl::StatusOr<ProtectedVm> FindProtectedVm(const std::string& name_or_uuid,
     for (size_t i = 0; i < reader->vms().size(); ++i) {
       if (reader->vms()[i].name == name_or_uuid &&
           absl::c_linear_search(kept, reader->vms()[i].uuid)) {
-        return ProtectedVm{.set = std::move(set), .uuid = reader->vms()[i].uuid};
+        return ProtectedVm{.set = std::move(set),
+                           .uuid = reader->vms()[i].uuid};
       }
     }
   }

@@ -56,8 +56,7 @@ const PreparedRam* FindPrepared(const PreparedVm& vm,
 // Sorts what came over the cpr channel into memory that stays where it is and
 // small blocks whose contents go into the handover.
 absl::Status AddBlocks(const PreparedVm& vm, const SavedVm& saved,
-                       VmRecord& record,
-                       std::vector<AuxiliaryRam>& auxiliary) {
+                       VmRecord& record, std::vector<AuxiliaryRam>& auxiliary) {
   absl::flat_hash_set<std::string> seen;
   for (const CprFd& cpr : saved.cpr_fds) {
     LU_ASSIGN_OR_RETURN(const RamIdentity identity, IdentityOf(cpr.fd));
@@ -71,8 +70,7 @@ absl::Status AddBlocks(const PreparedVm& vm, const SavedVm& saved,
             "RAM block %s is another piece of memory than was preserved (inode "
             "%d, %d bytes; preserved: inode %d, %d bytes)",
             cpr.name, identity.inode, identity.size_bytes,
-            ram->preserved.identity.inode,
-            ram->preserved.identity.size_bytes));
+            ram->preserved.identity.inode, ram->preserved.identity.size_bytes));
       }
       AddInPlaceBlock(*ram, cpr.id, record);
       continue;
@@ -83,8 +81,9 @@ absl::Status AddBlocks(const PreparedVm& vm, const SavedVm& saved,
           "copied (limit %d): was memory plugged in since the check?",
           cpr.name, identity.size_bytes, kLargestAuxiliaryBlock));
     }
-    LU_ASSIGN_OR_RETURN(AuxiliaryRam contents,
-                        ReadAuxiliaryRam(cpr.fd, cpr.name, identity.size_bytes));
+    LU_ASSIGN_OR_RETURN(
+        AuxiliaryRam contents,
+        ReadAuxiliaryRam(cpr.fd, cpr.name, identity.size_bytes));
     auxiliary.push_back(std::move(contents));
     RamBlock& block = *record.add_blocks();
     block.set_name(cpr.name);

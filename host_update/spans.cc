@@ -29,10 +29,9 @@ double SpanClock::OldKernel(uint64_t tsc) const {
 }
 
 double SpanClock::Now() const {
-  return first_line_s_ +
-         static_cast<double>(clock_.Sample().boottime_ns() -
-                             first_line_boottime_ns_) /
-             kNanosPerSecond;
+  return first_line_s_ + static_cast<double>(clock_.Sample().boottime_ns() -
+                                             first_line_boottime_ns_) /
+                             kNanosPerSecond;
 }
 
 UpdateReport BeginReport(const HostRecord& record, const HostFacts& host) {
@@ -62,9 +61,8 @@ void AddOldKernelSpans(const HostRecord& record, const SpanClock& clock,
 
 void ConcludeReport(UpdateReport& report) {
   const bool all = std::all_of(
-      report.vms().begin(), report.vms().end(), [](const VmReport& vm) {
-        return vm.result() == VmReport::RESTORED;
-      });
+      report.vms().begin(), report.vms().end(),
+      [](const VmReport& vm) { return vm.result() == VmReport::RESTORED; });
   report.set_result(all ? UpdateReport::UPDATED : UpdateReport::PARTIAL);
   double start = 0;
   double end = 0;

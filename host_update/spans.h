@@ -14,8 +14,8 @@
 namespace live_update {
 
 // Converts moments of the old kernel (TSC values of `record`) and of this one
-// (now) to seconds since the update began. Where the TSC can't be relied on over
-// the jump, the wall clock bridges it, exact to 1 to 2 s.
+// (now) to seconds since the update began. Where the TSC can't be relied on
+// over the jump, the wall clock bridges it, exact to 1 to 2 s.
 class SpanClock {
  public:
   // `first_line`: a moment of this kernel. `clock` must outlive it.
@@ -41,8 +41,8 @@ UpdateReport BeginReport(const HostRecord& record, const HostFacts& host);
 void AddOldKernelSpans(const HostRecord& record, const SpanClock& clock,
                        UpdateReport& report);
 
-// Sets the result from the VMs' results, and the host's blackout: from the start
-// of the pause to the end of the restore.
+// Sets the result from the VMs' results, and the host's blackout: from the
+// start of the pause to the end of the restore.
 void ConcludeReport(UpdateReport& report);
 
 void AddSpan(Phase phase, double start_s, double end_s, UpdateReport& report);

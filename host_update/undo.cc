@@ -33,14 +33,13 @@ UndoResult UndoUpdate(const Journal& journal, const Dependencies& deps) {
     if (status.ok()) return;
     std::lock_guard lock(mutex);
     if (absl::IsNotFound(status)) {
-      result.gone.push_back(absl::StrCat(
-          vm.name(), ": its QEMU is gone (", status.message(),
-          "); start it again with `virsh start ", vm.name(), "`"));
+      result.gone.push_back(
+          absl::StrCat(vm.name(), ": its QEMU is gone (", status.message(),
+                       "); start it again with `virsh start ", vm.name(), "`"));
     } else {
-      result.not_resumed.push_back(
-          absl::StrCat(vm.name(), ": ", status.message(),
-                       "; try `host-update abort`, then `virsh resume ",
-                       vm.name(), "`"));
+      result.not_resumed.push_back(absl::StrCat(
+          vm.name(), ": ", status.message(),
+          "; try `host-update abort`, then `virsh resume ", vm.name(), "`"));
     }
   });
 
@@ -72,10 +71,9 @@ absl::Status UndoInterruptedUpdate(const Dependencies& deps) {
   if (undone.clean()) return absl::OkStatus();
   std::vector<std::string> lines = std::move(undone.not_resumed);
   lines.insert(lines.end(), undone.left_over.begin(), undone.left_over.end());
-  return absl::InternalError(
-      absl::StrCat("update ", journal->update_id(), ", cut off in ",
-                   journal->phase(), ", could not be taken back: ",
-                   absl::StrJoin(lines, "; ")));
+  return absl::InternalError(absl::StrCat(
+      "update ", journal->update_id(), ", cut off in ", journal->phase(),
+      ", could not be taken back: ", absl::StrJoin(lines, "; ")));
 }
 
 }  // namespace live_update

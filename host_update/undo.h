@@ -1,5 +1,5 @@
-// The way back, before the kexec: one for an update that fails and for one whose
-// process was killed.
+// The way back, before the kexec: one for an update that fails and for one
+// whose process was killed.
 
 #ifndef HOST_UPDATE_UNDO_H_
 #define HOST_UPDATE_UNDO_H_

@@ -97,7 +97,8 @@ void FakeHost::Kexec(double seconds) {
 
 std::vector<std::string> FakeHost::LeftInPreservedMemory() const {
   std::vector<std::string> left;
-  for (const char* set : {"/ram/host-update/outgoing", "/ram/host-update/incoming"}) {
+  for (const char* set :
+       {"/ram/host-update/outgoing", "/ram/host-update/incoming"}) {
     if (!std::filesystem::exists(dir_ + set)) continue;
     for (const auto& entry :
          std::filesystem::recursive_directory_iterator(dir_ + set)) {

@@ -51,8 +51,8 @@ VmRef FakeHypervisor::AddVm(const std::string& name, VmState state,
                             const std::string& memory) {
   Vm vm;
   vm.info.ref.name = name;
-  vm.info.ref.uuid = absl::StrFormat("11111111-2222-3333-4444-%012d",
-                                     vms_.size() + 1);
+  vm.info.ref.uuid =
+      absl::StrFormat("11111111-2222-3333-4444-%012d", vms_.size() + 1);
   vm.info.state = state;
   vm.info.persistent = true;
   vm.ram_path = absl::StrCat(dir_, "/", name, "-pc.ram");

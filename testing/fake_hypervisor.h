@@ -31,8 +31,8 @@ class FakeHypervisor final : public Hypervisor {
   // RAM files are made in `dir`.
   explicit FakeHypervisor(std::string dir) : dir_(std::move(dir)) {}
 
-  // Adds a VM of one RAM block, "pc.ram", that holds `memory`. UUIDs are counted
-  // up from …0001. Returns its reference.
+  // Adds a VM of one RAM block, "pc.ram", that holds `memory`. UUIDs are
+  // counted up from …0001. Returns its reference.
   VmRef AddVm(const std::string& name, VmState state,
               const std::string& memory);
 

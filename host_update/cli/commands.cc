@@ -5,11 +5,11 @@
 
 #include "absl/strings/str_cat.h"
 #include "base/log.h"
+#include "host_update/history.h"
 #include "host_update/journal.h"
 #include "host_update/live_update.h"
 #include "host_update/report/report_json.h"
 #include "host_update/report/report_text.h"
-#include "host_update/history.h"
 #include "host_update/restore.h"
 #include "host_update/status.h"
 #include "host_update/undo.h"
@@ -187,6 +187,8 @@ ExitCode RunCommand(const Options& options, const ClockSample& first_line,
       return Abort(deps);
     case Command::kReport:
       return Report(options, deps);
+    case Command::kLibvirtHook:
+      break;  // RunLibvirtHook, which needs none of all this.
   }
   return ExitCode::kUsage;
 }

@@ -1,5 +1,5 @@
-// What the program's exit status says. A script needs to tell "failed, but no VM
-// is harmed" from "a VM is not back".
+// What the program's exit status says. A script needs to tell "failed, but no
+// VM is harmed" from "a VM is not back".
 
 #ifndef HOST_UPDATE_CLI_EXIT_CODE_H_
 #define HOST_UPDATE_CLI_EXIT_CODE_H_
@@ -10,12 +10,12 @@ enum class ExitCode : int {
   kOk = 0,
   kFailedUnharmed = 1,  // Nothing changed, or all of it was taken back.
   kNothingToDo = 2,
-  kNoGo = 3,           // The check found an error.
-  kNoHypervisor = 4,   // libvirt can't be reached.
+  kNoGo = 3,          // The check found an error.
+  kNoHypervisor = 4,  // libvirt can't be reached.
   kNoPermission = 5,
-  kVmNotBack = 6,      // A VM does not run that ran before.
-  kAborted = 7,        // On request (SIGINT, SIGTERM); VMs run as before.
-  kBusy = 9,           // Another update, restore or abort is under way.
+  kVmNotBack = 6,  // A VM does not run that ran before.
+  kAborted = 7,    // On request (SIGINT, SIGTERM); VMs run as before.
+  kBusy = 9,       // Another update, restore or abort is under way.
   kUsage = 64,
 };
 

@@ -62,13 +62,15 @@ std::variant<Options, int> ParseOptions(int argc, char** argv) {
       ->capture_default_str();
 
   CLI::App* check = app.add_subcommand(
-      "check", "Say whether this host and its VMs can be updated live, and what "
-               "to do where not");
+      "check",
+      "Say whether this host and its VMs can be updated live, and what "
+      "to do where not");
   AddTarget(*check, options.request, false);
 
   CLI::App* update = app.add_subcommand(
-      "update", "Go into another kernel with all VMs; does not return if all "
-                "goes well");
+      "update",
+      "Go into another kernel with all VMs; does not return if all "
+      "goes well");
   AddTarget(*update, options.request, true);
   update->add_flag("--dry-run", options.dry_run,
                    "Check and print the plan; change nothing");
@@ -89,10 +91,11 @@ std::variant<Options, int> ParseOptions(int argc, char** argv) {
       ->default_str("48");
 
   CLI::App* restore = app.add_subcommand(
-      "restore", "Bring back the VMs that the last kernel handed over; run by "
-                 "host-update-restore.service at boot");
-  auto* retry = restore->add_option(
-      "--retry", options.retry_vm, "Try again to restore this one VM");
+      "restore",
+      "Bring back the VMs that the last kernel handed over; run by "
+      "host-update-restore.service at boot");
+  auto* retry = restore->add_option("--retry", options.retry_vm,
+                                    "Try again to restore this one VM");
   auto* discard = restore->add_option(
       "--discard", options.discard_vm,
       "Give this one VM's kept memory and state up, for good");
@@ -113,6 +116,11 @@ std::variant<Options, int> ParseOptions(int argc, char** argv) {
   report->add_option("id", options.report_id,
                      "Its id; the last update if absent");
 
+  CLI::App* hook = app.add_subcommand(
+      "libvirt-hook", "What /etc/libvirt/hooks/qemu.d/host-update calls");
+  hook->add_option("arguments", options.hook_arguments)->expected(3, 4);
+  hook->group("");  // Not for people.
+
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
@@ -125,6 +133,7 @@ std::variant<Options, int> ParseOptions(int argc, char** argv) {
   if (status->parsed()) options.command = Command::kStatus;
   if (abort->parsed()) options.command = Command::kAbort;
   if (report->parsed()) options.command = Command::kReport;
+  if (hook->parsed()) options.command = Command::kLibvirtHook;
   return options;
 }
 

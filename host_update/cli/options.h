@@ -6,13 +6,22 @@
 #include <optional>
 #include <string>
 #include <variant>
+#include <vector>
 
 #include "host_update/check.h"
 #include "host_update/dependencies.h"
 
 namespace live_update {
 
-enum class Command { kCheck, kUpdate, kRestore, kStatus, kAbort, kReport };
+enum class Command {
+  kCheck,
+  kUpdate,
+  kRestore,
+  kStatus,
+  kAbort,
+  kReport,
+  kLibvirtHook,
+};
 
 struct Options {
   Command command = Command::kStatus;
@@ -27,6 +36,8 @@ struct Options {
   std::string discard_vm;       // restore
   bool hold_autostart = false;  // restore
   std::string report_id;        // report
+  // libvirt-hook: domain, operation, sub-operation, extra; as libvirt has them.
+  std::vector<std::string> hook_arguments;
 };
 
 // The options, or the exit status with which to end at once (after --help,

@@ -13,6 +13,7 @@
 #include "base/log.h"
 #include "host_update/cli/commands.h"
 #include "host_update/cli/exit_code.h"
+#include "host_update/cli/libvirt_hook.h"
 #include "host_update/cli/options.h"
 #include "host_update/clock.h"
 #include "host_update/host_facts.h"
@@ -66,6 +67,7 @@ int RunProgram(int argc, char** argv,
   if (const int* status = std::get_if<int>(&parsed)) return *status;
   const Options& options = std::get<Options>(parsed);
   HandleSignals();
+  if (options.command == Command::kLibvirtHook) return RunLibvirtHook(options);
 
   Dependencies deps;
   deps.clock = clock.get();
@@ -73,7 +75,8 @@ int RunProgram(int argc, char** argv,
   deps.sync = [] { sync(); };
   deps.entered = StopIfAsked;
   deps.host_facts = [&options] {
-    return CollectHostFacts({.root = "", .preserved_directory = options.dax_dir});
+    return CollectHostFacts(
+        {.root = "", .preserved_directory = options.dax_dir});
   };
   deps.read_target = loader::ReadTargetKernel;
   loader::LinuxKexec kexec;
@@ -84,9 +87,8 @@ int RunProgram(int argc, char** argv,
   if (!memory.ok() && options.command != Command::kCheck &&
       options.command != Command::kReport) {
     LogError(memory.status().message());
-    return End(absl::IsNotFound(memory.status())
-                   ? ExitCode::kNothingToDo
-                   : ExitCodeOf(memory.status()));
+    return End(absl::IsNotFound(memory.status()) ? ExitCode::kNothingToDo
+                                                 : ExitCodeOf(memory.status()));
   }
   if (memory.ok()) deps.memory = memory->get();
 

@@ -43,7 +43,7 @@ TEST(CallBeforeTest, GivesUpAtTheDeadlineAndUndoesWhatComesLate) {
             go_on.WaitForNotification();
             return absl::OkStatus();
           },
-          [&undone](absl::Status late) {
+          [&undone](const absl::Status& late) {
             EXPECT_THAT(late, IsOk());
             undone.Notify();
           }),
@@ -57,7 +57,7 @@ TEST(CallBeforeTest, UndoesNothingThatCameInTime) {
   auto undo = std::make_shared<bool>(false);
   EXPECT_THAT(CallBefore<absl::Status>(
                   Soon(), "it", [] { return absl::OkStatus(); },
-                  [undo](absl::Status) { *undo = true; }),
+                  [undo](const absl::Status&) { *undo = true; }),
               IsOk());
   EXPECT_FALSE(*undo);
 }

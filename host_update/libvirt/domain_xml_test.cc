@@ -21,7 +21,6 @@ using ::testing::_;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
-using testing::IsOk;
 using ::testing::Not;
 using testing::StatusIs;
 
@@ -114,6 +113,12 @@ TEST(ReadDomainXmlTest, SaysWhereItIsBroken) {
       StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("line 2: ")));
 }
 
+TEST(ReadDomainXmlTest, RefusesAPrefixThatIsNotDeclared) {
+  EXPECT_THAT(ReadDomainXml("<domain><qemu:commandline/></domain>"),
+              StatusIs(absl::StatusCode::kInvalidArgument,
+                       HasSubstr("Namespace prefix qemu")));
+}
+
 TEST(ReadDomainXmlTest, RefusesADtd) {
   EXPECT_THAT(
       ReadDomainXml("<!DOCTYPE domain [<!ENTITY x SYSTEM '/etc/passwd'>]>"
@@ -168,6 +173,14 @@ TEST(DomainXmlForRestoreTest, AddsWhatIsMissing) {
   ASSERT_OK_AND_ASSIGN(const DomainFacts facts, ReadDomainXml(xml));
   EXPECT_EQ(facts.memory_source, "memfd");
   EXPECT_TRUE(facts.shared_memory);
+}
+
+TEST(DomainXmlForRestoreTest, FindsAPrefixIfQemusIsTaken) {
+  const std::string xml = ForRestore(Sample("foreign_qemu_prefix.xml"));
+  EXPECT_THAT(xml, HasSubstr("xmlns:host-update-qemu=\"http://libvirt.org/"
+                             "schemas/domain/qemu/1.0\""));
+  EXPECT_THAT(xml, HasSubstr("<host-update-qemu:arg value=\"-incoming\"/>"));
+  EXPECT_EQ(ForRestore(xml), xml);
 }
 
 TEST(DomainXmlForRestoreTest, GivesTheSameWhenAppliedToItsResult) {

@@ -12,6 +12,7 @@
 #include "host_update/hypervisor.h"
 #include "host_update/libvirt/connection.h"
 #include "host_update/libvirt/libvirt_hypervisor.h"
+#include "host_update/libvirt/vm_directory.h"
 
 namespace live_update {
 
@@ -46,6 +47,20 @@ class LibvirtHypervisor : public Hypervisor {
   // What only QEMU knows, of a VM that is not off.
   absl::Status ExamineQemu(const VmRef& vm, VmFacts& facts,
                            absl::Time deadline);
+
+  // Whether all that a restore needs is there, and nothing is in its place.
+  absl::Status CheckBeforeRestore(const RestorableVm& vm, absl::Time deadline);
+
+  struct RestoreAttempt {
+    absl::Status restored;  // What libvirt said.
+    absl::Status sent;  // Whether QEMU was given the VM's memory. kCancelled:
+                        // it never asked for it.
+  };
+  // Lets libvirt start a QEMU and hands it the VM's memory. An error of its
+  // own: libvirt was not asked.
+  absl::StatusOr<RestoreAttempt> TryRestore(const RestorableVm& vm,
+                                            const VmDirectory& directory,
+                                            absl::Time deadline);
 
   // Kills the domain's QEMU. OK if it has none.
   absl::Status Destroy(const VmRef& vm, absl::Time deadline);

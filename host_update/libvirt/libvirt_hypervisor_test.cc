@@ -198,6 +198,7 @@ TEST(LibvirtConnectTest, ServesManyThreadsOverOneConnection) {
   ASSERT_OK_AND_ASSIGN(const std::unique_ptr<Hypervisor> hypervisor,
                        ConnectToLibvirt("test:///default", Soon()));
   std::vector<std::thread> threads;
+  threads.reserve(8);
   for (int i = 0; i < 8; ++i) {
     threads.emplace_back([&hypervisor] {
       for (int n = 0; n < 20; ++n) {

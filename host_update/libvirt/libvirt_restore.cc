@@ -13,9 +13,7 @@
 #include <vector>
 
 #include "absl/container/flat_hash_set.h"
-#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_split.h"
 #include "absl/time/clock.h"
 #include "base/log.h"
 #include "base/status_macros.h"
@@ -127,89 +125,99 @@ void UndoLateRestore(virConnect* connection, const VmRef& vm,
 
 }  // namespace
 
-absl::Status LibvirtHypervisor::Restore(const RestorableVm& vm,
-                                        absl::Time deadline) {
-  const VmRef& ref = vm.ref;
-  const std::string what = absl::StrCat("restore ", ref.name);
+absl::Status LibvirtHypervisor::CheckBeforeRestore(const RestorableVm& vm,
+                                                   absl::Time deadline) {
   LU_ASSIGN_OR_RETURN(const DomainFacts facts,
                       ReadDomainXml(vm.description.domain_xml));
-  if (facts.uuid != ref.uuid || facts.name != ref.name) {
+  if (facts.uuid != vm.ref.uuid || facts.name != vm.ref.name) {
     return absl::InvalidArgumentError(
-        absl::StrCat(what, ": its domain XML is of ", facts.name, ", UUID ",
-                     facts.uuid, ", not ", ref.uuid));
+        absl::StrCat("its domain XML is of ", facts.name, ", UUID ", facts.uuid,
+                     ", not ", vm.ref.uuid));
   }
-  LU_RETURN_IF_ERROR(Annotate(CheckMemory(vm, facts), what));
-  LU_RETURN_IF_ERROR(
-      Annotate(WaitForInterfaces(
-                   facts.host_interfaces,
-                   std::min(deadline, absl::Now() + options_.interface_wait)),
-               what));
+  LU_RETURN_IF_ERROR(CheckMemory(vm, facts));
+  LU_RETURN_IF_ERROR(WaitForInterfaces(
+      facts.host_interfaces,
+      std::min(deadline, absl::Now() + options_.interface_wait)));
   // What runs already is not ours to be destroyed.
-  if (const absl::StatusOr<VmInfo> info = Info(ref, deadline); info.ok()) {
-    if (info->state != VmState::kOff) {
-      return absl::AlreadyExistsError(
-          absl::StrCat(what, ": the VM is there already"));
-    }
-  } else if (!absl::IsNotFound(info.status())) {
-    return Annotate(info.status(), what);
+  const absl::StatusOr<VmInfo> info = Info(vm.ref, deadline);
+  if (absl::IsNotFound(info.status())) return absl::OkStatus();
+  LU_RETURN_IF_ERROR(info.status());
+  if (info->state != VmState::kOff) {
+    return absl::AlreadyExistsError("the VM is there already");
   }
+  return absl::OkStatus();
+}
 
-  LU_ASSIGN_OR_RETURN(
-      const std::unique_ptr<VmDirectory> directory,
-      VmDirectory::Create(options_.runtime_directory, ref.uuid));
+absl::StatusOr<LibvirtHypervisor::RestoreAttempt> LibvirtHypervisor::TryRestore(
+    const RestorableVm& vm, const VmDirectory& directory, absl::Time deadline) {
   LU_ASSIGN_OR_RETURN(const std::string qemu_directory,
-                      directory->MakeFor("qemu", vm.description.qemu_uid,
-                                         vm.description.qemu_gid));
+                      directory.MakeFor("qemu", vm.description.qemu_uid,
+                                        vm.description.qemu_gid));
   const std::string socket = absl::StrCat(qemu_directory, "/cpr");
   LU_ASSIGN_OR_RETURN(const std::string xml,
                       DomainXmlForRestore(vm.description.domain_xml, socket,
                                           options_.runtime_directory));
-  const std::string image = absl::StrCat(directory->path(), "/state");
-  LU_RETURN_IF_ERROR(Annotate(
-      WriteSaveImage(image, xml, vm.was_running, vm.saved.device_state), what));
-
-  const QemuLog log(options_.log_directory, ref.name);
-  const int starts = connection_.starts().Count(ref.uuid);
-  const absl::Time restore_deadline =
-      deadline - std::clamp((deadline - absl::Now()) / 4, absl::ZeroDuration(),
-                            kMostTimeToCleanUp);
+  const std::string image = absl::StrCat(directory.path(), "/state");
+  LU_RETURN_IF_ERROR(
+      WriteSaveImage(image, xml, vm.was_running, vm.saved.device_state));
   LU_ASSIGN_OR_RETURN(ConnectHandle connection, connection_.Get(deadline));
   LU_ASSIGN_OR_RETURN(CprLoader loader, CprLoader::Create());
-  absl::Status sent;
+
+  RestoreAttempt attempt;
   std::thread send([&] {
-    sent = loader.Send(
+    attempt.sent = loader.Send(
         socket, vm.saved.cpr_fds,
         [&](pid_t pid, uid_t uid) {
-          return CheckListener(ref, vm.description.qemu_uid,
+          return CheckListener(vm.ref, vm.description.qemu_uid,
                                options_.pid_directory, pid, uid);
         },
-        restore_deadline);
+        deadline);
     // libvirt would wait for that QEMU for ever.
-    if (!sent.ok() && !absl::IsCancelled(sent)) {
-      (void)Destroy(ref, restore_deadline);
+    if (!attempt.sent.ok() && !absl::IsCancelled(attempt.sent)) {
+      (void)Destroy(vm.ref, deadline);
     }
   });
-  absl::Status restored = CallBefore<absl::Status>(
-      restore_deadline, absl::StrCat("libvirt to ", what),
+  attempt.restored = CallBefore<absl::Status>(
+      deadline, absl::StrCat("libvirt to restore ", vm.ref.name),
       [connection, image, run = vm.was_running] {
         return RestoreImage(connection.get(), image, run);
       },
-      [connection, ref](absl::Status late) {
+      [connection, ref = vm.ref](const absl::Status& late) {
         UndoLateRestore(connection.get(), ref, late);
       });
   loader.BreakOff();
   send.join();
+  return attempt;
+}
+
+absl::Status LibvirtHypervisor::Restore(const RestorableVm& vm,
+                                        absl::Time deadline) {
+  const std::string what = absl::StrCat("restore ", vm.ref.name);
+  LU_RETURN_IF_ERROR(Annotate(CheckBeforeRestore(vm, deadline), what));
+  LU_ASSIGN_OR_RETURN(
+      const std::unique_ptr<VmDirectory> directory,
+      VmDirectory::Create(options_.runtime_directory, vm.ref.uuid));
+  const QemuLog log(options_.log_directory, vm.ref.name);
+  const int starts = connection_.starts().Count(vm.ref.uuid);
+  const absl::StatusOr<RestoreAttempt> attempt = TryRestore(
+      vm, *directory,
+      deadline - std::clamp((deadline - absl::Now()) / 4, absl::ZeroDuration(),
+                            kMostTimeToCleanUp));
+  if (!attempt.ok()) return Annotate(attempt.status(), what);
+  const absl::Status& restored = attempt->restored;
+  const absl::Status& sent = attempt->sent;
   if (restored.ok()) return absl::OkStatus();
 
   // From here on: leave no QEMU, and find out what happened.
-  const absl::Status destroyed = Destroy(ref, deadline);
+  const absl::Status destroyed = Destroy(vm.ref, deadline);
   // Only a guest that libvirt had told to run can have changed its memory; if
   // libvirt's answer is missing, nobody knows.
   const bool unknown = absl::IsDeadlineExceeded(restored) ||
                        absl::IsUnavailable(restored) || !destroyed.ok();
-  const bool may_have_run = sent.ok() && vm.was_running &&
-                            (unknown || connection_.starts().WaitUntilMore(
-                                            ref.uuid, starts, kEventPatience));
+  const bool may_have_run =
+      sent.ok() && vm.was_running &&
+      (unknown ||
+       connection_.starts().WaitUntilMore(vm.ref.uuid, starts, kEventPatience));
   const absl::Status& reason =
       sent.ok() || absl::IsCancelled(sent) ? restored : sent;
   return absl::Status(

@@ -8,7 +8,6 @@
 
 #include "absl/cleanup/cleanup.h"
 #include "absl/strings/str_cat.h"
-#include "base/log.h"
 #include "base/status_macros.h"
 #include "host_update/libvirt/domain_xml.h"
 #include "host_update/libvirt/libvirt_error.h"

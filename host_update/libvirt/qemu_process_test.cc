@@ -22,8 +22,6 @@
 #include "host_update/qemu/fake_qemu.h"
 #include "testing/status_matchers.h"
 
-extern char** environ;
-
 namespace live_update {
 namespace {
 

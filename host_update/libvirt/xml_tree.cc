@@ -49,10 +49,17 @@ absl::StatusOr<XmlDoc> ParseDomain(absl::string_view xml) {
                                                    kMaxDomainXmlBytes));
   }
   xmlResetLastError();
-  XmlDoc doc(xmlReadMemory(
-      xml.data(), static_cast<int>(xml.size()), "domain.xml", nullptr,
-      XML_PARSE_NONET | XML_PARSE_NOERROR | XML_PARSE_NOWARNING));
-  if (doc == nullptr) {
+  const std::unique_ptr<xmlParserCtxt, void (*)(xmlParserCtxt*)> parser(
+      xmlNewParserCtxt(), xmlFreeParserCtxt);
+  if (parser == nullptr) {
+    return absl::ResourceExhaustedError("domain XML: no memory for a parser");
+  }
+  XmlDoc doc(xmlCtxtReadMemory(
+      parser.get(), xml.data(), static_cast<int>(xml.size()), "domain.xml",
+      nullptr, XML_PARSE_NONET | XML_PARSE_NOERROR | XML_PARSE_NOWARNING));
+  // libxml2 goes on with a prefix that nothing declares; what we add might
+  // declare it.
+  if (doc == nullptr || parser->nsWellFormed == 0) {
     return absl::InvalidArgumentError(
         absl::StrCat("domain XML: ", LastReason()));
   }

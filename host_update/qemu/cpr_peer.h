@@ -46,8 +46,8 @@ struct CprSaveOptions {
 // paused as before, in QEMU's state postmigrate: it can be resumed, and saved
 // again after that. On failure it is paused, and can be saved again at once if
 // it failed before QEMU had sent everything; nothing of the transfer is under
-// way, unless QEMU did not answer (the message says so). The sockets are gone in
-// either case.
+// way, unless QEMU did not answer (the message says so). The sockets are gone
+// in either case.
 //
 // kFailedPrecondition: QEMU refused, or the transfer failed; QEMU's reason is
 // in the message. kDeadlineExceeded; kInvalidArgument, kDataLoss: what came was

@@ -33,8 +33,6 @@
 #include "host_update/qemu/cpr_peer.h"
 #include "testing/status_matchers.h"
 
-extern char** environ;
-
 namespace live_update {
 namespace {
 
@@ -109,6 +107,12 @@ class SocketQmp : public QmpChannel {
   UniqueFd socket_;
 };
 
+// Empty: none was named.
+std::string QemuProgram() {
+  const char* const program = getenv("QEMU_SYSTEM");
+  return program == nullptr ? "" : program;
+}
+
 class Qemu {
  public:
   Qemu(const std::string& directory, const std::string& name,
@@ -116,7 +120,7 @@ class Qemu {
        const std::vector<std::string>& more = {}) {
     const std::string qmp_path = absl::StrCat(directory, "/", name, ".qmp");
     std::vector<std::string> arguments = {
-        getenv("QEMU_SYSTEM"),
+        QemuProgram(),
         "-machine",
         "q35,memory-backend=pc.ram",
         "-machine",
@@ -138,6 +142,7 @@ class Qemu {
         absl::StrCat("unix:", qmp_path, ",server=on,wait=off")};
     arguments.insert(arguments.end(), more.begin(), more.end());
     std::vector<char*> argv;
+    argv.reserve(arguments.size() + 1);
     for (std::string& argument : arguments) argv.push_back(argument.data());
     argv.push_back(nullptr);
     EXPECT_EQ(
@@ -178,7 +183,7 @@ class Qemu {
 class CprPeerQemuTest : public ::testing::Test {
  protected:
   void SetUp() override {
-    if (getenv("QEMU_SYSTEM") == nullptr) {
+    if (QemuProgram().empty()) {
       GTEST_SKIP() << "QEMU_SYSTEM names no QEMU >= 10.0";
     }
     // On tmpfs: a file there is as good as a memfd or a file on DAX.

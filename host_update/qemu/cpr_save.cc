@@ -10,7 +10,6 @@
 #include "absl/cleanup/cleanup.h"
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
-#include "base/log.h"
 #include "base/status_macros.h"
 #include "host_update/qemu/cpr_peer.h"
 #include "host_update/qemu/cpr_stream.h"
@@ -64,7 +63,7 @@ class CprSave {
   // Waits until QEMU has answered `migrate`.
   absl::Status JoinMigrate();
   // OK unless it was woken by a `migrate` that failed: then why.
-  absl::Status WhyWoken(absl::Status status);
+  absl::Status WhyWoken(const absl::Status& status);
 
   Qmp qmp_;
   const CprSaveOptions& options_;
@@ -103,7 +102,7 @@ absl::Status CprSave::JoinMigrate() {
   return migrate_status_;
 }
 
-absl::Status CprSave::WhyWoken(absl::Status status) {
+absl::Status CprSave::WhyWoken(const absl::Status& status) {
   return absl::IsCancelled(status) ? JoinMigrate() : status;
 }
 

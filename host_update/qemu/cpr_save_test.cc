@@ -22,9 +22,7 @@ namespace {
 using ::testing::_;
 using ::testing::Contains;
 using ::testing::HasSubstr;
-using ::testing::IsEmpty;
 using testing::IsOk;
-using ::testing::Not;
 using ::testing::SizeIs;
 using testing::StatusIs;
 

@@ -1,4 +1,5 @@
-// The cpr stream of a hostile QEMU: what is accepted must be what would be sent.
+// The cpr stream of a hostile QEMU: what is accepted must be what would be
+// sent.
 
 #include <sys/eventfd.h>
 
@@ -38,10 +39,9 @@ void Check(absl::Span<const uint8_t> stream) {
   for (const CprStreamPiece& piece : *pieces) bytes += piece.bytes;
   // Only the subsection of QEMU 10.1 is not written again.
   if (bytes.size() > stream.size() ||
-      !std::equal(bytes.begin(), bytes.end(), stream.begin(),
-                  [](char a, uint8_t b) {
-                    return static_cast<uint8_t>(a) == b;
-                  })) {
+      !std::equal(
+          bytes.begin(), bytes.end(), stream.begin(),
+          [](char a, uint8_t b) { return static_cast<uint8_t>(a) == b; })) {
     std::abort();
   }
 }

@@ -105,18 +105,18 @@ std::string PlanText(const UpdatePlan& plan) {
 }
 
 std::string ReportText(const UpdateReport& report) {
-  std::string text = absl::StrFormat(
-      "Update %s, begun %s: %s\n", report.update_id(), report.started_at(),
-      ResultSentence(report.result()));
+  std::string text =
+      absl::StrFormat("Update %s, begun %s: %s\n", report.update_id(),
+                      report.started_at(), ResultSentence(report.result()));
   if (!report.reason().empty()) {
     absl::StrAppend(&text, "  reason: ", report.reason(), "\n");
   }
   if (!report.failed_phase().empty()) {
     absl::StrAppend(&text, "  in phase: ", report.failed_phase(), "\n");
   }
-  absl::StrAppendFormat(
-      &text, "  kernel %s -> %s\n  boot   %s -> %s\n", report.kernel_before(),
-      report.kernel_after(), report.boot_id_before(), report.boot_id_after());
+  absl::StrAppendFormat(&text, "  kernel %s -> %s\n  boot   %s -> %s\n",
+                        report.kernel_before(), report.kernel_after(),
+                        report.boot_id_before(), report.boot_id_after());
   if (report.phases_size() > 0) {
     absl::StrAppendFormat(
         &text,
@@ -133,11 +133,11 @@ std::string ReportText(const UpdateReport& report) {
 }
 
 std::string StatusText(const HostStatus& status) {
-  std::string text = absl::StrCat("Host   running ", status.kernel(),
-                                  status.kernel_staged()
-                                      ? ", A KERNEL IS STAGED FOR KEXEC\n"
-                                      : ", no kernel staged\n",
-                                  "Update ", status.phase(), "\n");
+  std::string text =
+      absl::StrCat("Host   running ", status.kernel(),
+                   status.kernel_staged() ? ", A KERNEL IS STAGED FOR KEXEC\n"
+                                          : ", no kernel staged\n",
+                   "Update ", status.phase(), "\n");
   if (status.interrupted()) {
     absl::StrAppend(&text,
                     "       it was cut off and is not taken back: give "

@@ -181,6 +181,8 @@ def _saved_disk(guests, guest_init):
         initramfs = pathlib.Path(payload) / "guest.cpio"
         lab_guests.make_initramfs(initramfs, guest_init, image.guest_modules)
         digest = hashlib.sha256(str(image.disk).encode() + repr(guests).encode() + initramfs.read_bytes())
+        # One version of QEMU does not go on from another's state.
+        digest.update(subprocess.run(["qemu-system-x86_64", "--version"], check=True, stdout=subprocess.PIPE).stdout)
         for source in ("host.py", "guests.py", "domain.xml", "emulator.py"):
             digest.update((pathlib.Path(__file__).parent / source).read_bytes())
         disk = host_image.cache_dir() / f"ready-{digest.hexdigest()[:16]}.qcow2"

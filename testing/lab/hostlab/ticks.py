@@ -61,7 +61,8 @@ class Console:
 
     def __init__(self, text):
         self.ticks, self.verifies, self.disks, self.boot_ids, self.failures = [], [], [], [], []
-        for line in text.splitlines():
+        whole_lines = text[:text.rfind("\n") + 1]  # The guest may be in the middle of the last one.
+        for line in whole_lines.splitlines():
             if line.startswith("FAIL") or "Kernel panic" in line or "BUG:" in line:
                 self.failures.append(line)
             match = _TICK.match(line)
@@ -74,7 +75,7 @@ class Console:
                 try:
                     self._add(match.group(1), dict(word.split("=", 1) for word in match.group(2).split()))
                 except (KeyError, ValueError):
-                    continue  # The last line may be cut off.
+                    continue  # Cut off by a reset of the guest.
 
     def _add(self, kind, v):
         if kind == "VERIFY":
