@@ -60,7 +60,7 @@ class Emulator:
         network = "user,id=net0" + "".join(f",hostfwd=tcp:127.0.0.1:{l}-{a}:{p}" for l, a, p in forwards)
         command = [
             "qemu-system-x86_64", "-name", "host", "-machine", "q35", "-accel", "tcg,thread=multi",
-            "-cpu", "max,-erms,-vgif", "-smp", "2", "-m", RAM, "-display", "none", "-nodefaults", "-no-user-config",
+            "-cpu", "max,-erms,-vgif", "-smp", "1", "-m", RAM, "-display", "none", "-nodefaults", "-no-user-config",
             "-kernel", str(kernel.boot_kernel), "-initrd", str(kernel.boot_initrd), "-append", command_line,
             "-netdev", network, "-device", "virtio-net-pci,netdev=net0,mac=52:54:00:00:02:15",
             "-device", "virtio-serial-pci",

@@ -67,7 +67,7 @@ def domain_xml(guest, kernel, initrd):
       <source bridge='br0'/>
       <model type='virtio'/>
     </interface>""" if guest.address else ""
-    command_line = f"console=ttyS0 quiet guest.seed={sum(guest.name.encode())}"
+    command_line = f"console=ttyS0 quiet guest.tick_ms=250 guest.verify_mib=4 guest.seed={sum(guest.name.encode())}"
     if guest.address:
         command_line += f" guest.address={guest.address}"
     return DOMAIN_TEMPLATE.substitute(
