@@ -33,7 +33,6 @@ namespace live_update {
 namespace {
 
 using ::testing::_;
-using ::testing::Contains;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 using testing::IsOk;
@@ -202,7 +201,7 @@ class LibvirtQemuTest : public ::testing::Test {
 
   absl::Status Restore(const RestorableVm& vm) {
     const absl::Time start = absl::Now();
-    const absl::Status status = hypervisor_->Restore(vm, Soon());
+    absl::Status status = hypervisor_->Restore(vm, Soon());
     std::printf("restore: %s, %s\n",
                 absl::FormatDuration(absl::Now() - start).c_str(),
                 status.ToString().c_str());

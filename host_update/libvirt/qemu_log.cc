@@ -58,8 +58,9 @@ std::string QemuLog::NewErrors(absl::string_view known) const {
     }
   }
   if (lines.empty()) return "";
-  if (lines.size() > kMostLines)
+  if (lines.size() > kMostLines) {
     lines.erase(lines.begin(), lines.end() - kMostLines);
+  }
   return absl::StrCat("; QEMU's log: ", absl::StrJoin(lines, "; "));
 }
 

@@ -29,7 +29,6 @@ using ::testing::_;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
-using testing::IsOk;
 using ::testing::SizeIs;
 using testing::StatusIs;
 
@@ -48,6 +47,7 @@ class Mapped {
         mmap(nullptr, kBytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd_.get(), 0);
   }
   ~Mapped() { munmap(address_, kBytes); }
+  const char* bytes() const { return static_cast<char*>(address_); }
   uint64_t address() const { return reinterpret_cast<uintptr_t>(address_); }
   ino_t inode() const { return Inode(fd_); }
 
@@ -76,7 +76,7 @@ TEST(OpenMappedFileTest, FindsTheFileOfAnAddressAmongEqualOnes) {
                        OpenMappedFile(getpid(), second.address(), kBytes));
   EXPECT_EQ(Mapped::Inode(fd), second.inode());
   EXPECT_EQ(pwrite(fd.get(), "x", 1, 0), 1);
-  EXPECT_EQ(*reinterpret_cast<char*>(second.address()), 'x');
+  EXPECT_EQ(*second.bytes(), 'x');
 }
 
 TEST(OpenMappedFileTest, RefusesAFileThatIsTooShort) {
@@ -176,6 +176,7 @@ class FindQemuProcessTest : public ::testing::Test {
     std::vector<std::string> words = {"sh",   "-c",    "sleep 100; true",
                                       "qemu", "-uuid", uuid};
     std::vector<char*> argv;
+    argv.reserve(words.size() + 1);
     for (std::string& word : words) argv.push_back(word.data());
     argv.push_back(nullptr);
     ASSERT_EQ(
