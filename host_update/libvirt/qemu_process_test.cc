@@ -13,6 +13,7 @@
 #include <string>
 #include <vector>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/time/clock.h"
@@ -182,6 +183,14 @@ class FindQemuProcessTest : public ::testing::Test {
     ASSERT_EQ(
         posix_spawn(&pid_, "/bin/sh", nullptr, nullptr, argv.data(), environ),
         0);
+    // The parent is let go before the new command line can be read.
+    const std::string path = absl::StrCat("/proc/", pid_, "/cmdline");
+    for (const absl::Time end = Soon(); absl::Now() < end;) {
+      std::string words_now;
+      std::getline(std::ifstream(path), words_now);
+      if (absl::StrContains(words_now, uuid)) break;
+      absl::SleepFor(absl::Milliseconds(1));
+    }
     WritePid(absl::StrCat(pid_));
   }
   void WritePid(const std::string& text) {
