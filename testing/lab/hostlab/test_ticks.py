@@ -1,5 +1,7 @@
 """The guests' account of a blackout, on consoles made up here."""
 
+import dataclasses
+
 import pytest
 
 from hostlab import ticks
@@ -35,6 +37,13 @@ def test_finds_two_updates():
     found = ticks.find_blackouts(seen.ticks)
     assert [n for n, _ in found] == [100, 200]
     assert [round(gap.middle) for _, gap in found] == [10, 20]
+
+
+def test_a_guest_held_up_between_its_clocks_is_no_blackout():
+    """Tick 90 reads the hardware clock two seconds after the monotonic one, shortly before a real blackout."""
+    seen = console(lambda n: 60 if n > 100 else 0, range(1, 200)).ticks
+    seen = [dataclasses.replace(t, rtc=t.rtc + 2) if t.n == 90 else t for t in seen]
+    assert [n for n, _ in ticks.find_blackouts(seen)] == [100]
 
 
 def test_a_slow_tick_is_no_blackout():

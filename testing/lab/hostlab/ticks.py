@@ -105,21 +105,30 @@ def host_minus_guest(ticks):
     return Interval(min(low, high), max(low, high))
 
 
-def blackout(ticks, gap_after, window=40):
+def blackout(ticks, gap_after, window=40, gaps=()):
     """How long the guest stood still between the tick number `gap_after` and the next, judged by `window` ticks on
-    either side."""
-    before = [t for t in ticks if gap_after - window < t.n <= gap_after]
-    after = [t for t in ticks if gap_after < t.n <= gap_after + window]
+    either side, but none beyond another of `gaps`."""
+    first = max((gap for gap in gaps if gap < gap_after), default=0)
+    last = min((gap for gap in gaps if gap > gap_after), default=gap_after + window)
+    before = [t for t in ticks if max(first, gap_after - window) < t.n <= gap_after]
+    after = [t for t in ticks if gap_after < t.n <= min(last, gap_after + window)]
     if not before or not after:
         raise ValueError(f"no ticks on both sides of tick {gap_after}")
     return host_minus_guest(after) - host_minus_guest(before)
 
 
 def find_blackouts(ticks, at_least=1.5):
-    """(tick number before the gap, blackout) for each place where the guest lost at least `at_least` seconds."""
-    found = []
-    for a, b in zip(ticks, ticks[1:]):
-        # Host time passes between two ticks at least rtc_b - rtc_a - 1; the guest thinks it was mono_b - mono_a.
-        if (b.rtc - a.rtc - 1) - (b.mono - a.mono) > at_least - 1:
-            found.append((a.n, blackout(ticks, a.n)))
-    return found
+    """(tick number before the gap, blackout) for each place where the guest lost at least `at_least` seconds.
+
+    A starved guest that is held up between the reading of its two clocks looks as if it had lost a second there: what
+    the ticks around a place don't confirm, seen up to the next larger gap, is none.
+    """
+    # Host time passes between two ticks at least rtc_b - rtc_a - 1; the guest thinks it was mono_b - mono_a.
+    candidates = {a.n: lost for a, b in zip(ticks, ticks[1:])
+                  if (lost := (b.rtc - a.rtc - 1) - (b.mono - a.mono)) > at_least - 1}
+    found = {}
+    for n in sorted(candidates, key=candidates.get, reverse=True):
+        seen = blackout(ticks, n, gaps=found)
+        if seen.low > 0 and seen.middle >= at_least:
+            found[n] = seen
+    return sorted(found.items())
