@@ -117,7 +117,7 @@ def test_preserved_memory_is_full(lab, unharmed):
     finally:
         lab.host.sh(f"rm {FULL}")
     assert result.code in (service.FAILED, service.NO_GO), f"exit {result.code}: {result.out}{result.err}"
-    _says_why(result, "space")
+    _says_why(result, "DAX_SPACE", "free")
 
 
 @pytest.mark.parametrize("phase", ["prepare", "pause", "save", "commit", "jump"])
