@@ -103,10 +103,14 @@ class Handover:
 
     def __init__(self, host):
         self.host = host
-        found = host.sh(f"find {STORE} -name handover").split()
-        assert len(found) == 1, f"expected one handover, found {found}"
-        self.path = found[0]
         host.sh(f"cp {self.path} /root/handover")
+
+    @property
+    def path(self):
+        """Where it lies now: the first `restore` takes it over into the incoming sets."""
+        found = self.host.sh(f"find {STORE} -name handover").split()
+        assert len(found) == 1, f"expected one handover, found {found}"
+        return found[0]
 
     def mend(self):
         self.host.sh(f"cat /root/handover > {self.path}")
