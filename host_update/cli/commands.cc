@@ -103,6 +103,12 @@ ExitCode Restore(const Options& options, const ClockSample& first_line,
     LogInfo(report.status().message());
     return ExitCode::kNothingToDo;
   }
+  if (!report.ok() && !options.retry_vm.empty()) {
+    LogError(absl::StrCat(options.retry_vm,
+                          " is not restored: ", report.status().message(),
+                          "; its memory and state are kept"));
+    return ExitCode::kVmNotBack;
+  }
   if (!report.ok()) return Fail(report.status());
   Print(options, *report, &ReportText);
   if (options.retry_vm.empty()) return ExitCodeOfRestore(*report);
