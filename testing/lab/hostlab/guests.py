@@ -38,10 +38,10 @@ THREE = (
 )
 
 
-def make_initramfs(path, init, modules):
-    """Writes an initramfs with the program `init` as /init and the kernel modules of the folder `modules`."""
+def make_initramfs(path, init, modules=()):
+    """Writes an initramfs with the program `init` as /init and the files `modules` in /modules."""
     entries = [("dev", None, 0o040755), ("modules", None, 0o040755), ("init", init, 0o100755)]
-    entries += [(f"modules/{m.name}", m, 0o100644) for m in sorted(pathlib.Path(modules).iterdir())]
+    entries += [(f"modules/{m.name}", m, 0o100644) for m in sorted(modules)]
     with open(path, "wb") as out:
         for number, (name, source, mode) in enumerate(entries, start=1):
             out.write(_cpio_member(name, pathlib.Path(source).read_bytes() if source else b"", mode, number))

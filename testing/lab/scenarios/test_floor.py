@@ -20,7 +20,7 @@ ROUNDS = 2
 
 def test_floor(payload, logs):
     """Rounds of both, interleaved; prints every value."""
-    make_initramfs(payload / "floor.cpio", payload / "floor_init", [])
+    make_initramfs(payload / "floor.cpio", payload / "floor_init")
     floors, updates = [], []
     for number in range(ROUNDS):
         floors.append(_floor(payload, logs / f"floor-{number}"))
