@@ -1,6 +1,7 @@
 #include "loader/command_line.h"
 
 #include <algorithm>
+#include <optional>
 
 #include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
@@ -50,6 +51,23 @@ bool ConcernsOnlyThisBoot(const Parameter& parameter) {
   return parameter.name == "BOOT_IMAGE" || parameter.name == "initrd" ||
          parameter.name == "initrdmem" ||
          parameter.name == "kexec_jump_back_entry";
+}
+
+// A truth value as the kernel's kstrtobool() reads it; none if it is no such.
+std::optional<bool> TruthOf(const Parameter& word) {
+  if (!word.has_value || word.value.empty()) return std::nullopt;
+  const char first = absl::ascii_tolower(word.value[0]);
+  if (first == 'o' && word.value.size() > 1) {
+    const char second = absl::ascii_tolower(word.value[1]);
+    if (second == 'n') return true;
+    if (second == 'f') return false;
+    return std::nullopt;
+  }
+  if (first == 'y' || first == 't' || first == '1' || first == 'e') return true;
+  if (first == 'n' || first == 'f' || first == '0' || first == 'd') {
+    return false;
+  }
+  return std::nullopt;
 }
 
 bool ContainsWord(const std::vector<Parameter>& words, const Parameter& word) {
@@ -218,6 +236,50 @@ absl::Status CheckKeepsMemory(absl::string_view running,
     }
   }
   return absl::FailedPreconditionError(message);
+}
+
+absl::Status CheckTakesOver(absl::string_view line, bool kho_default) {
+  LU_ASSIGN_OR_RETURN(const CommandLine split, SplitCommandLine(line));
+  bool kho = kho_default;
+  bool live_update = false;
+  for (const Parameter& word : split.kernel) {
+    if (word.name == "kho") kho = TruthOf(word).value_or(kho);
+    if (word.name == "liveupdate") {
+      live_update = TruthOf(word).value_or(live_update);
+    }
+  }
+  if (kho && live_update) return absl::OkStatus();
+  std::string message = absl::StrCat(
+      "a kernel with this command line takes no memory over: it has no ",
+      kho           ? "liveupdate=on"
+      : live_update ? "kho=on"
+                    : "kho=on liveupdate=on");
+  for (const Parameter& word : split.init) {
+    if (word.name == "kho" || word.name == "liveupdate") {
+      absl::StrAppend(&message, "; ", word.word,
+                      " stands after \"--\", where the kernel does not read");
+    }
+  }
+  return absl::FailedPreconditionError(message);
+}
+
+absl::StatusOr<std::vector<std::string>> CrashKernelWords(
+    absl::string_view running, absl::string_view line) {
+  LU_ASSIGN_OR_RETURN(const CommandLine now, SplitCommandLine(running));
+  LU_ASSIGN_OR_RETURN(const CommandLine next, SplitCommandLine(line));
+  std::vector<std::string> found;
+  for (const Parameter& word : next.kernel) {
+    const bool only_after_a_crash = word.name == "elfcorehdr" ||
+                                    word.name == "reset_devices" ||
+                                    word.name == "disable_cpu_apicid";
+    const bool one_cpu = word.name == "nosmp" ||
+                         ((word.name == "nr_cpus" || word.name == "maxcpus") &&
+                          (word.value == "1" || word.value == "0"));
+    if (only_after_a_crash || (one_cpu && !ContainsWord(now.kernel, word))) {
+      found.emplace_back(word.word);
+    }
+  }
+  return found;
 }
 
 }  // namespace live_update::loader

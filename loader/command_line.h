@@ -59,6 +59,20 @@ absl::StatusOr<std::string> TargetCommandLine(absl::string_view running,
 absl::Status CheckKeepsMemory(absl::string_view running,
                               absl::string_view target);
 
+// Whether a kernel started with `line` takes over what was preserved for it:
+// kho= and liveupdate= are there and say yes, as the kernel reads a truth value
+// ("on", "1", "y", …), the last of each counting. `kho_default`: it has
+// CONFIG_KEXEC_HANDOVER_ENABLE_DEFAULT, and needs no kho=. kFailedPrecondition
+// names what is missing; kInvalidArgument: malformed.
+absl::Status CheckTakesOver(absl::string_view line, bool kho_default);
+
+// The words of `line` that only a kernel has which is there to write down a
+// crash: it sees one CPU, or one CPU's worth of devices that it resets.
+// "nr_cpus=1" and "maxcpus=1" are none if `running` has them as well: then that
+// is how this host is. kInvalidArgument: malformed.
+absl::StatusOr<std::vector<std::string>> CrashKernelWords(
+    absl::string_view running, absl::string_view line);
+
 }  // namespace live_update::loader
 
 #endif  // LOADER_COMMAND_LINE_H_

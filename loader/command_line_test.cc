@@ -1,6 +1,7 @@
 #include "loader/command_line.h"
 
 #include <string>
+#include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "base/status_macros.h"
@@ -15,7 +16,9 @@ using ::live_update::testing::IsOk;
 using ::live_update::testing::StatusIs;
 using ::testing::_;
 using ::testing::AllOf;
+using ::testing::ElementsAre;
 using ::testing::HasSubstr;
+using ::testing::IsEmpty;
 using ::testing::SizeIs;
 
 // A target command line that must come out well.
@@ -155,6 +158,55 @@ TEST(CheckKeepsMemoryTest, SaysThatInitGetsIt) {
               StatusIs(absl::StatusCode::kFailedPrecondition,
                        AllOf(HasSubstr("target: nothing"),
                              HasSubstr("memmap=1G!1G stands after \"--\""))));
+}
+
+TEST(CheckTakesOverTest, NeedsBothWords) {
+  EXPECT_THAT(CheckTakesOver("ro kho=on liveupdate=on", false), IsOk());
+  EXPECT_THAT(CheckTakesOver("ro", false),
+              StatusIs(absl::StatusCode::kFailedPrecondition,
+                       HasSubstr("it has no kho=on liveupdate=on")));
+  EXPECT_THAT(CheckTakesOver("kho=on", false),
+              StatusIs(absl::StatusCode::kFailedPrecondition,
+                       HasSubstr("it has no liveupdate=on")));
+  EXPECT_THAT(CheckTakesOver("liveupdate=on", false),
+              StatusIs(absl::StatusCode::kFailedPrecondition,
+                       HasSubstr("it has no kho=on")));
+}
+
+TEST(CheckTakesOverTest, KnowsAKernelThatNeedsNoKho) {
+  EXPECT_THAT(CheckTakesOver("liveupdate=on", true), IsOk());
+  EXPECT_FALSE(CheckTakesOver("kho=off liveupdate=on", true).ok());
+}
+
+TEST(CheckTakesOverTest, ReadsTruthAsTheKernelDoes) {
+  EXPECT_THAT(CheckTakesOver("kho=1 liveupdate=y", false), IsOk());
+  EXPECT_FALSE(CheckTakesOver("kho liveupdate", false).ok());
+  EXPECT_FALSE(CheckTakesOver("kho=on kho=0 liveupdate=on", false).ok());
+  EXPECT_THAT(CheckTakesOver("kho=off kho=on liveupdate=on", false), IsOk());
+  EXPECT_FALSE(CheckTakesOver("kho=o liveupdate=on", false).ok());
+}
+
+TEST(CheckTakesOverTest, SaysThatAWordStandsTooFarBack) {
+  EXPECT_THAT(CheckTakesOver("kho=on -- liveupdate=on", false),
+              StatusIs(absl::StatusCode::kFailedPrecondition,
+                       HasSubstr("liveupdate=on stands after \"--\"")));
+}
+
+TEST(CrashKernelWordsTest, FindsThem) {
+  ASSERT_OK_AND_ASSIGN(
+      const std::vector<std::string> words,
+      CrashKernelWords("ro", "ro reset_devices nr_cpus=1 elfcorehdr=0x1000"));
+  EXPECT_THAT(words,
+              ElementsAre("reset_devices", "nr_cpus=1", "elfcorehdr=0x1000"));
+}
+
+TEST(CrashKernelWordsTest, LeavesWhatAnOrdinaryHostHas) {
+  ASSERT_OK_AND_ASSIGN(
+      const std::vector<std::string> words,
+      CrashKernelWords("nr_cpus=1",
+                       "crashkernel=256M nr_cpus=1 maxcpus=16 -- "
+                       "reset_devices"));
+  EXPECT_THAT(words, IsEmpty());
 }
 
 }  // namespace

@@ -18,8 +18,10 @@
 namespace live_update::loader {
 namespace {
 
-// Cut-off values: a vmlinux has 5 program headers and notes of some 500 bytes.
+// Cut-off values: a vmlinux has 5 program headers, under 100 sections, and
+// notes of some 500 bytes.
 constexpr size_t kMaxProgramHeaders = 128;
+constexpr size_t kMaxSections = 4096;
 constexpr uint64_t kMaxNotes = 1 << 20;
 constexpr uint64_t kMaxBuildId = 64;
 
@@ -46,9 +48,39 @@ std::string ArchitectureName(uint16_t machine) {
   }
 }
 
-// libelf is given only files whose tables lie in them: crafted ones have
-// crashed it often enough.
-absl::Status CheckTables(absl::Span<const uint8_t> file) {
+// kInvalidArgument unless `size` bytes at `offset` lie in the file.
+absl::Status CheckWithin(absl::Span<const uint8_t> file, uint64_t offset,
+                         uint64_t size, absl::string_view what) {
+  const absl::Status status = BytesAt(file, offset, size).status();
+  if (status.ok()) return status;
+  return absl::InvalidArgumentError(
+      absl::StrCat("truncated, ", what, " are missing: ", status.message()));
+}
+
+// That both tables lie in the file, and are no longer than a kernel's.
+absl::Status CheckTables(absl::Span<const uint8_t> file,
+                         const Elf64_Ehdr& header) {
+  if (header.e_phnum == 0 || header.e_phnum > kMaxProgramHeaders ||
+      header.e_phentsize != sizeof(Elf64_Phdr)) {
+    return absl::InvalidArgumentError(absl::StrFormat(
+        "%d program headers of %d bytes", header.e_phnum, header.e_phentsize));
+  }
+  LU_RETURN_IF_ERROR(CheckWithin(file, header.e_phoff,
+                                 uint64_t{header.e_phnum} * sizeof(Elf64_Phdr),
+                                 "program headers"));
+  if (header.e_shoff == 0 && header.e_shnum == 0) return absl::OkStatus();
+  // A number of 0 stands for one too large for the field.
+  if (header.e_shnum == 0 || header.e_shnum > kMaxSections ||
+      header.e_shentsize != sizeof(Elf64_Shdr)) {
+    return absl::InvalidArgumentError(absl::StrFormat(
+        "%d section headers of %d bytes", header.e_shnum, header.e_shentsize));
+  }
+  return CheckWithin(file, header.e_shoff,
+                     uint64_t{header.e_shnum} * sizeof(Elf64_Shdr),
+                     "section headers");
+}
+
+absl::StatusOr<Elf64_Ehdr> ReadHeader(absl::Span<const uint8_t> file) {
   if (file.size() < sizeof(Elf64_Ehdr)) {
     return absl::InvalidArgumentError(
         absl::StrFormat("truncated in the ELF header: %d bytes", file.size()));
@@ -59,36 +91,22 @@ absl::Status CheckTables(absl::Span<const uint8_t> file) {
   }
   Elf64_Ehdr header;
   std::memcpy(&header, file.data(), sizeof(header));
-  if (header.e_phnum == 0 || header.e_phnum > kMaxProgramHeaders ||
-      header.e_phentsize != sizeof(Elf64_Phdr)) {
-    return absl::InvalidArgumentError(absl::StrFormat(
-        "%d program headers of %d bytes", header.e_phnum, header.e_phentsize));
-  }
-  return Annotate(BytesAt(file, header.e_phoff,
-                          uint64_t{header.e_phnum} * sizeof(Elf64_Phdr))
-                      .status(),
-                  "truncated, program headers are missing");
+  LU_RETURN_IF_ERROR(CheckTables(file, header));
+  return header;
 }
 
-// The GNU build id among the notes in `bytes`, or nothing.
-std::string FindBuildId(absl::Span<const uint8_t> bytes) {
-  uint64_t offset = 0;
-  while (offset < bytes.size() && bytes.size() - offset >= sizeof(Elf64_Nhdr)) {
-    Elf64_Nhdr note;
-    std::memcpy(&note, bytes.data() + offset, sizeof(note));
-    offset += sizeof(note);
-    const uint64_t name_bytes = (uint64_t{note.n_namesz} + 3) & ~uint64_t{3};
-    const auto name = BytesAt(bytes, offset, name_bytes);
-    const auto id = BytesAt(bytes, offset + name_bytes, note.n_descsz);
-    if (!name.ok() || !id.ok()) return "";
-    if (note.n_type == NT_GNU_BUILD_ID && note.n_namesz == 4 &&
-        std::memcmp(name->data(), "GNU", 4) == 0 && id->size() <= kMaxBuildId) {
-      return absl::BytesToHexString(absl::string_view(
-          reinterpret_cast<const char*>(id->data()), id->size()));
-    }
-    offset += name_bytes + ((uint64_t{note.n_descsz} + 3) & ~uint64_t{3});
-  }
-  return "";
+// All that libelf is shown of a file: header and program headers, checked, and
+// no sections. What else a hostile file says can't lead it astray.
+std::string HeadersOnly(absl::Span<const uint8_t> file, Elf64_Ehdr header) {
+  const absl::string_view programs = AsText(file.subspan(
+      header.e_phoff, uint64_t{header.e_phnum} * sizeof(Elf64_Phdr)));
+  header.e_phoff = sizeof(header);
+  header.e_shoff = 0;
+  header.e_shnum = 0;
+  header.e_shstrndx = 0;
+  return absl::StrCat(
+      absl::string_view(reinterpret_cast<const char*>(&header), sizeof(header)),
+      programs);
 }
 
 absl::StatusOr<ElfSegment> ReadSegment(absl::Span<const uint8_t> file,
@@ -115,17 +133,37 @@ absl::StatusOr<ElfSegment> ReadSegment(absl::Span<const uint8_t> file,
 
 }  // namespace
 
+std::string GnuBuildId(absl::Span<const uint8_t> notes) {
+  uint64_t offset = 0;
+  while (offset < notes.size() && notes.size() - offset >= sizeof(Elf64_Nhdr)) {
+    Elf64_Nhdr note;
+    std::memcpy(&note, notes.data() + offset, sizeof(note));
+    offset += sizeof(note);
+    const uint64_t name_bytes = (uint64_t{note.n_namesz} + 3) & ~uint64_t{3};
+    const auto name = BytesAt(notes, offset, name_bytes);
+    const auto id = BytesAt(notes, offset + name_bytes, note.n_descsz);
+    if (!name.ok() || !id.ok()) return "";
+    if (note.n_type == NT_GNU_BUILD_ID && note.n_namesz == 4 &&
+        std::memcmp(name->data(), "GNU", 4) == 0 && id->size() <= kMaxBuildId) {
+      return absl::BytesToHexString(absl::string_view(
+          reinterpret_cast<const char*>(id->data()), id->size()));
+    }
+    offset += name_bytes + ((uint64_t{note.n_descsz} + 3) & ~uint64_t{3});
+  }
+  return "";
+}
+
 absl::StatusOr<ElfKernel> ReadElfKernel(absl::Span<const uint8_t> file) {
   if (file.size() < SELFMAG || std::memcmp(file.data(), ELFMAG, SELFMAG) != 0) {
     return absl::NotFoundError("no ELF magic at offset 0x0");
   }
-  LU_RETURN_IF_ERROR(CheckTables(file));
+  LU_ASSIGN_OR_RETURN(const Elf64_Ehdr raw, ReadHeader(file));
   if (elf_version(EV_CURRENT) == EV_NONE) {
     return absl::InternalError("libelf is older than its header");
   }
-  // libelf does not write to what it is given for reading.
-  char* image = const_cast<char*>(reinterpret_cast<const char*>(file.data()));
-  const std::unique_ptr<Elf, ElfEnd> elf(elf_memory(image, file.size()));
+  std::string headers = HeadersOnly(file, raw);
+  const std::unique_ptr<Elf, ElfEnd> elf(
+      elf_memory(headers.data(), headers.size()));
   GElf_Ehdr header;
   size_t count = 0;
   if (elf == nullptr || gelf_getehdr(elf.get(), &header) == nullptr ||
@@ -142,6 +180,7 @@ absl::StatusOr<ElfKernel> ReadElfKernel(absl::Span<const uint8_t> file) {
 
   ElfKernel kernel;
   kernel.architecture = ArchitectureName(header.e_machine);
+  uint64_t left = file.size();  // For segments.
   for (size_t i = 0; i < count; ++i) {
     GElf_Phdr program;
     if (gelf_getphdr(elf.get(), static_cast<int>(i), &program) == nullptr) {
@@ -150,13 +189,21 @@ absl::StatusOr<ElfKernel> ReadElfKernel(absl::Span<const uint8_t> file) {
     }
     if (program.p_type == PT_LOAD && program.p_memsz > 0) {
       LU_ASSIGN_OR_RETURN(ElfSegment segment, ReadSegment(file, program, i));
+      if (segment.file_bytes > left) {
+        return absl::InvalidArgumentError(absl::StrFormat(
+            "segment %d: all segments together are longer than the file", i));
+      }
+      left -= segment.file_bytes;
       kernel.segments.push_back(segment);
     } else if (program.p_type == PT_NOTE && program.p_filesz <= kMaxNotes) {
-      const auto notes = BytesAt(file, program.p_offset, program.p_filesz);
-      LU_RETURN_IF_ERROR(Annotate(notes.status(), "truncated in the notes"));
+      LU_RETURN_IF_ERROR(
+          CheckWithin(file, program.p_offset, program.p_filesz, "notes"));
       kernel.notes.push_back(
           {.file_offset = program.p_offset, .file_bytes = program.p_filesz});
-      if (kernel.build_id.empty()) kernel.build_id = FindBuildId(*notes);
+      if (kernel.build_id.empty()) {
+        kernel.build_id =
+            GnuBuildId(file.subspan(program.p_offset, program.p_filesz));
+      }
     }
   }
   if (kernel.segments.empty()) {

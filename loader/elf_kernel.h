@@ -38,7 +38,13 @@ struct ElfKernel {
 
 // kNotFound: not an ELF file (try another format). kInvalidArgument: one that
 // is broken, truncated or no executable; the message has the file offset.
+// Segments overlap in the file no more than a kernel's do: all together they
+// are no longer than it.
 absl::StatusOr<ElfKernel> ReadElfKernel(absl::Span<const uint8_t> file);
+
+// The GNU build id among the ELF notes in `notes` (a PT_NOTE segment, or
+// /sys/kernel/notes), in lower-case hexadecimal; "" if there is none.
+std::string GnuBuildId(absl::Span<const uint8_t> notes);
 
 }  // namespace live_update::loader
 

@@ -24,13 +24,19 @@ constexpr size_t kMaxBanner = 1024;
 constexpr uint64_t kMaxConfigBytes = 4 << 20;
 constexpr size_t kMaxConfigLines = 65536;
 constexpr size_t kMaxAbiStrings = 64;
+// Beginnings of a banner that are looked at; a kernel has under 10.
+constexpr int kMaxBannerStarts = 4096;
+
+// What the ABI strings of include/linux/kho/abi/ begin with, before a '-'.
+constexpr absl::string_view kAbiFamilies[] = {"kho", "luo", "memfd"};
 
 // linux_banner; another "Linux version " with a format in it
 // (linux_proc_banner) may come first.
 std::string FindBanner(absl::string_view text) {
   constexpr absl::string_view kStart = "Linux version ";
-  for (size_t at = text.find(kStart); at != absl::string_view::npos;
-       at = text.find(kStart, at + 1)) {
+  size_t at = text.find(kStart);
+  for (int i = 0; i < kMaxBannerStarts && at != absl::string_view::npos;
+       ++i, at = text.find(kStart, at + 1)) {
     absl::string_view banner = text.substr(at, kMaxBanner);
     banner =
         banner.substr(0, banner.find_first_of(absl::string_view("\n\0", 2)));
@@ -57,8 +63,8 @@ bool IsAbiString(absl::string_view word) {
 }
 
 // The compatible strings of include/linux/kho/abi/: whole C strings.
-void FindAbiStrings(absl::string_view text, absl::string_view prefix,
-                    std::set<std::string>* found) {
+absl::Status FindAbiStrings(absl::string_view text, absl::string_view prefix,
+                            std::set<std::string>* found) {
   for (size_t at = text.find(prefix); at != absl::string_view::npos;
        at = text.find(prefix, at + 1)) {
     if (at > 0 && IsNameCharacter(text[at - 1])) continue;
@@ -68,10 +74,14 @@ void FindAbiStrings(absl::string_view text, absl::string_view prefix,
     if (end == rest.end() || *end != '\0') continue;
     const absl::string_view word =
         rest.substr(0, static_cast<size_t>(std::distance(rest.begin(), end)));
-    if (IsAbiString(word) && found->size() < kMaxAbiStrings) {
-      found->insert(std::string(word));
+    if (!IsAbiString(word)) continue;
+    found->insert(std::string(word));
+    if (found->size() > kMaxAbiStrings) {
+      return absl::InvalidArgumentError(absl::StrCat(
+          "more than ", kMaxAbiStrings, " live-update ABI strings"));
     }
   }
+  return absl::OkStatus();
 }
 
 // kernel/configs.c puts a gzip stream between these two.
@@ -115,6 +125,36 @@ std::string KernelConfig::Get(absl::string_view option) const {
   return found == options_.end() ? "n" : found->second;
 }
 
+absl::Status AddFacts(absl::string_view contents, KernelFacts* facts) {
+  if (facts->banner.empty()) {
+    facts->banner = FindBanner(contents);
+    const std::vector<std::string> words =
+        absl::StrSplit(facts->banner, absl::MaxSplits(' ', 3));
+    if (words.size() > 2) facts->release = words[2];
+  }
+  if (facts->embedded_config.empty()) {
+    facts->embedded_config = FindEmbeddedConfig(contents);
+  }
+  for (const absl::string_view family : kAbiFamilies) {
+    LU_RETURN_IF_ERROR(FindAbiStrings(contents, absl::StrCat(family, "-"),
+                                      &facts->abi_strings));
+  }
+  return absl::OkStatus();
+}
+
+absl::string_view MissingAbi(const std::set<std::string>& abi_strings) {
+  for (const absl::string_view family : kAbiFamilies) {
+    const std::string prefix = absl::StrCat(family, "-");
+    if (std::none_of(abi_strings.begin(), abi_strings.end(),
+                     [&](const std::string& word) {
+                       return absl::StartsWith(word, prefix);
+                     })) {
+      return family;
+    }
+  }
+  return "";
+}
+
 absl::StatusOr<KernelFacts> ReadKernelFacts(absl::Span<const uint8_t> file,
                                             const KernelImage& image) {
   KernelFacts facts;
@@ -133,29 +173,25 @@ absl::StatusOr<KernelFacts> ReadKernelFacts(absl::Span<const uint8_t> file,
           "what the kernel unpacks to: ", inner.status().message()));
     }
     elf = *std::move(inner);
+    if (elf.architecture != image.architecture()) {
+      return absl::InvalidArgumentError(absl::StrCat(
+          "the header tells of a kernel for ", image.architecture(),
+          ", and it unpacks to one for ", elf.architecture));
+    }
   } else {
     elf = *image.elf;
   }
 
   facts.build_id = elf.build_id;
   for (const ElfSegment& segment : elf.segments) {
-    const absl::string_view text =
-        AsText(vmlinux.subspan(segment.file_offset, segment.file_bytes));
-    if (facts.banner.empty()) facts.banner = FindBanner(text);
-    if (facts.embedded_config.empty()) {
-      facts.embedded_config = FindEmbeddedConfig(text);
-    }
-    for (const absl::string_view prefix : {"kho-", "luo-", "memfd-"}) {
-      FindAbiStrings(text, prefix, &facts.abi_strings);
-    }
+    LU_RETURN_IF_ERROR(AddFacts(
+        AsText(vmlinux.subspan(segment.file_offset, segment.file_bytes)),
+        &facts));
   }
   if (facts.banner.empty()) {
     return absl::InvalidArgumentError(
         "no \"Linux version\" in it: not a Linux kernel");
   }
-  const std::vector<std::string> words =
-      absl::StrSplit(facts.banner, absl::MaxSplits(' ', 3));
-  facts.release = words[2];
   return facts;
 }
 

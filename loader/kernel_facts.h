@@ -44,10 +44,19 @@ struct KernelFacts {
 };
 
 // Reads `file`, whose header was read as `image`. kInvalidArgument: corrupt, or
-// no Linux in it; kResourceExhausted: beyond the limits; kUnimplemented: packed
-// in a way that is not read.
+// no Linux in it, or one that its header lies about; kResourceExhausted: beyond
+// the limits; kUnimplemented: packed in a way that is not read.
 absl::StatusOr<KernelFacts> ReadKernelFacts(absl::Span<const uint8_t> file,
                                             const KernelImage& image);
+
+// Adds what `contents`, a part of an unpacked kernel or of a running one's
+// memory, tells: banner, release, embedded configuration, ABI strings.
+// kInvalidArgument: more ABI strings than any kernel has.
+absl::Status AddFacts(absl::string_view contents, KernelFacts* facts);
+
+// One of the "kho", "luo" and "memfd" families whose strings `abi_strings` has
+// none of; "" if it has them all. Without each a kernel takes no memfd over.
+absl::string_view MissingAbi(const std::set<std::string>& abi_strings);
 
 }  // namespace live_update::loader
 

@@ -32,15 +32,21 @@ std::string WhatItLooksLike(absl::Span<const uint8_t> file) {
     return "it is a compressed file: an initrd, or a kernel of another "
            "architecture?";
   }
-  if (file.size() > 0x3c && text.substr(0x38, 4) == "ARM\x64") {
-    return "it is an arm64 Image";
-  }
   if (absl::StartsWith(text, "MZ")) {
     return "it is an EFI program without a Linux setup header: a unified "
            "kernel image? Give the vmlinuz it was made of";
   }
   return absl::StrCat("it starts with ",
                       absl::BytesToHexString(text.substr(0, 8)));
+}
+
+// The architecture of a kernel whose format says so; "" for all other files.
+absl::string_view ForeignArchitecture(absl::Span<const uint8_t> file) {
+  const absl::string_view text = AsText(file);
+  if (text.size() < 0x40) return "";
+  if (text.substr(0x38, 4) == "ARM\x64") return "aarch64 (an arm64 Image)";
+  if (text.substr(0x38, 4) == "RSC\x05") return "riscv (an Image)";
+  return "";
 }
 
 }  // namespace
@@ -79,6 +85,11 @@ absl::StatusOr<KernelImage> ReadKernelImage(absl::Span<const uint8_t> file) {
   }
   if (!absl::IsNotFound(elf.status())) {
     return Annotate(elf.status(), "vmlinux");
+  }
+  const absl::string_view foreign = ForeignArchitecture(file);
+  if (!foreign.empty()) {
+    return absl::FailedPreconditionError(
+        absl::StrCat("a kernel for ", foreign, "; this host is x86-64"));
   }
   return absl::InvalidArgumentError(
       absl::StrCat("not a kernel (", bzimage.status().message(), ", ",

@@ -32,6 +32,8 @@ struct KernelImage {
 
 // Tries each format. kInvalidArgument: none of them (with what it looks like),
 // or one that is broken or truncated, with the file offset.
+// kFailedPrecondition: a kernel of another architecture, whose format is not
+// read.
 absl::StatusOr<KernelImage> ReadKernelImage(absl::Span<const uint8_t> file);
 
 // Whether kexec_file_load(2) takes `image` on an x86-64 host, with a command

@@ -171,6 +171,7 @@ absl::StatusOr<Unpacked> UnLz4(absl::Span<const uint8_t> stream,
     out.bytes.resize(filled + static_cast<size_t>(unpacked));
     out.consumed += 4 + uint64_t{block_bytes};
   }
+  if (out.consumed < stream.size()) return TooLarge(expected);
   return out;
 }
 
@@ -195,21 +196,22 @@ absl::string_view CompressionOf(absl::Span<const uint8_t> payload) {
 absl::StatusOr<std::string> Unpack(absl::Span<const uint8_t> payload,
                                    uint64_t limit_bytes) {
   const absl::string_view compression = CompressionOf(payload);
-  if (compression == "gzip") return UnpackGzip(payload, limit_bytes);
-  if (compression != "xz" && compression != "lzma" && compression != "zstd" &&
-      compression != "lz4") {
+  if (compression != "gzip" && compression != "xz" && compression != "lzma" &&
+      compression != "zstd" && compression != "lz4") {
     return absl::UnimplementedError(absl::StrCat(
         "the kernel is compressed with ", compression, ", which is not read"));
   }
 
   if (payload.size() < 8) return Corrupt("truncated", payload.size());
+  // Of gzip the length is a part.
   const absl::Span<const uint8_t> stream =
-      payload.subspan(0, payload.size() - 4);
+      compression == "gzip" ? payload : payload.subspan(0, payload.size() - 4);
   const uint32_t expected = NumberAt<uint32_t>(payload, payload.size() - 4);
   if (expected > limit_bytes) return TooLarge(limit_bytes);
   // What the trailer tells is the limit: a bomb ends there.
   LU_ASSIGN_OR_RETURN(Unpacked unpacked,
-                      compression == "zstd"  ? UnZstd(stream, expected)
+                      compression == "gzip"   ? Inflate(stream, expected)
+                      : compression == "zstd" ? UnZstd(stream, expected)
                       : compression == "lz4" ? UnLz4(stream, expected, expected)
                                              : UnLzma(stream, expected));
   if (unpacked.bytes.size() != expected) {

@@ -20,11 +20,12 @@ inline constexpr uint64_t kMaxUnpackedBytes = uint64_t{512} << 20;
 absl::string_view CompressionOf(absl::Span<const uint8_t> payload);
 
 // Unpacks `payload`, known by its first bytes. A payload is one compressed
-// stream and, but for gzip, the length of what it holds as a little-endian word
-// after it; they must agree. Never makes more than `limit_bytes`, nor more
-// memory than twice that and a fixed sum for the decoder. kInvalidArgument:
-// corrupt or truncated, with the offset in the payload; kResourceExhausted:
-// beyond the limit; kUnimplemented: bzip2, lzo, unknown.
+// stream that ends with the length of what it holds, as a little-endian word
+// (of gzip's own, or put after it); they must agree. Never makes more than
+// `limit_bytes`, nor more memory than twice that and a fixed sum for the
+// decoder. kInvalidArgument: corrupt or truncated, with the offset in the
+// payload; kResourceExhausted: beyond the limit; kUnimplemented: bzip2, lzo,
+// unknown.
 absl::StatusOr<std::string> Unpack(absl::Span<const uint8_t> payload,
                                    uint64_t limit_bytes = kMaxUnpackedBytes);
 

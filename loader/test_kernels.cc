@@ -34,11 +34,9 @@ std::string MakeBzImage(const TestBzImage& image) {
   return setup + kernel;
 }
 
-std::string MakeElfKernel(absl::string_view contents) {
-  constexpr size_t kNotesAt = 0x100;
-  constexpr size_t kContentsAt = 0x200;
-  std::string file(kContentsAt, '\0');
+namespace {
 
+Elf64_Ehdr MakeHeader(uint16_t type) {
   Elf64_Ehdr header{};
   header.e_ident[EI_MAG0] = ELFMAG0;
   header.e_ident[EI_MAG1] = ELFMAG1;
@@ -47,7 +45,7 @@ std::string MakeElfKernel(absl::string_view contents) {
   header.e_ident[EI_CLASS] = ELFCLASS64;
   header.e_ident[EI_DATA] = ELFDATA2LSB;
   header.e_ident[EI_VERSION] = EV_CURRENT;
-  header.e_type = ET_EXEC;
+  header.e_type = type;
   header.e_machine = EM_X86_64;
   header.e_version = EV_CURRENT;
   header.e_entry = 0x1000000;
@@ -55,7 +53,44 @@ std::string MakeElfKernel(absl::string_view contents) {
   header.e_ehsize = sizeof(header);
   header.e_phentsize = sizeof(Elf64_Phdr);
   header.e_phnum = 2;
+  return header;
+}
 
+}  // namespace
+
+std::string MakeBuildIdNote(absl::string_view id) {
+  std::string note(sizeof(Elf64_Nhdr), '\0');
+  Poke<uint32_t>(&note, 0, 4);  // Of "GNU" with its NUL.
+  Poke<uint32_t>(&note, 4, static_cast<uint32_t>(id.size()));
+  Poke<uint32_t>(&note, 8, NT_GNU_BUILD_ID);
+  return absl::StrCat(note, "GNU", absl::string_view("\0", 1), id);
+}
+
+std::string MakeKcore(absl::string_view contents) {
+  constexpr size_t kContentsAt = 0x2000;
+  const Elf64_Ehdr header = MakeHeader(ET_CORE);
+  Elf64_Phdr programs[2]{};
+  programs[0].p_type = PT_LOAD;
+  programs[0].p_offset = 0x1000;
+  programs[0].p_vaddr = 0xffffc90000000000;
+  programs[0].p_filesz = uint64_t{1} << 45;
+  programs[1].p_type = PT_LOAD;
+  programs[1].p_offset = kContentsAt;
+  programs[1].p_vaddr = 0xffffffff81000000;
+  programs[1].p_filesz = contents.size();
+  std::string file(kContentsAt, '\0');
+  file.replace(0, sizeof(header), reinterpret_cast<const char*>(&header),
+               sizeof(header));
+  file.replace(sizeof(header), sizeof(programs),
+               reinterpret_cast<const char*>(programs), sizeof(programs));
+  return absl::StrCat(file, contents);
+}
+
+std::string MakeElfKernel(absl::string_view contents) {
+  constexpr size_t kNotesAt = 0x100;
+  constexpr size_t kContentsAt = 0x200;
+  std::string file(kContentsAt, '\0');
+  const Elf64_Ehdr header = MakeHeader(ET_EXEC);
   Elf64_Phdr programs[2]{};
   programs[0].p_type = PT_LOAD;
   programs[0].p_offset = kContentsAt;
@@ -65,12 +100,7 @@ std::string MakeElfKernel(absl::string_view contents) {
   programs[1].p_type = PT_NOTE;
   programs[1].p_offset = kNotesAt;
 
-  std::string note(sizeof(Elf64_Nhdr), '\0');
-  Poke<uint32_t>(&note, 0, 4);   // Of "GNU" with its NUL.
-  Poke<uint32_t>(&note, 4, 20);  // Of the id.
-  Poke<uint32_t>(&note, 8, NT_GNU_BUILD_ID);
-  note +=
-      absl::StrCat("GNU", absl::string_view("\0", 1), std::string(20, '\xb1'));
+  const std::string note = MakeBuildIdNote(std::string(20, '\xb1'));
   programs[1].p_filesz = note.size();
 
   file.replace(0, sizeof(header), reinterpret_cast<const char*>(&header),

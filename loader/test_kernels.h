@@ -41,6 +41,13 @@ std::string Gzip(absl::string_view bytes);
 // The three together: a bzImage that unpacks to an ELF file with all of it.
 std::string MakeWholeKernel();
 
+// Notes as in /sys/kernel/notes: one with that build id, given in bytes.
+std::string MakeBuildIdNote(absl::string_view id);
+
+// A /proc/kcore of two segments: vmalloc space, then the kernel's own memory
+// with `contents`.
+std::string MakeKcore(absl::string_view contents);
+
 // Overwrites bytes of `file` at `offset` with a little-endian number.
 template <typename T>
 void Poke(std::string* file, size_t offset, T number) {
