@@ -1,6 +1,7 @@
 #include "state_preserve/example_handover.h"
 
 #include <memory>
+#include <utility>
 
 #include "base/status_macros.h"
 #include "state_preserve/handover_writer.h"
@@ -100,8 +101,47 @@ HostRecord ExampleHost() {
 
 std::vector<ExampleVm> ExampleVms() { return {WebVm(), DatabaseVm()}; }
 
+std::vector<ExampleVm> ExampleVmsWithDigests() {
+  std::vector<ExampleVm> vms = ExampleVms();
+  RamDigests& sampled = vms[0].ram_digests.emplace();
+  sampled.set_hash(RamDigests::XXH3_64);
+  sampled.set_chunk_bytes(4096);
+  sampled.set_digest_s(0.002);
+  RamDigests::Block* ram = sampled.add_blocks();
+  ram->set_name("pc.ram");
+  for (const uint64_t page : {uint64_t{0}, uint64_t{1000}, uint64_t{262143}}) {
+    ram->add_chunks(page);
+    ram->add_digests(0x1111111111111111 + page);
+  }
+  RamDigests& all = vms[1].ram_digests.emplace();
+  all.set_hash(RamDigests::XXH3_64);
+  all.set_chunk_bytes(1 << 30);
+  all.set_all_chunks(true);
+  all.set_digest_s(1.5);
+  for (const auto& [name, chunks] :
+       {std::pair("ram-node0", 4), std::pair("dimm0", 2)}) {
+    RamDigests::Block* block = all.add_blocks();
+    block->set_name(name);
+    for (int i = 0; i < chunks; ++i) {
+      block->add_digests(0x2222222222222222 + static_cast<uint64_t>(i));
+    }
+  }
+  return vms;
+}
+
+HandoverKey ExampleKey() {
+  std::string bytes;
+  for (char byte = 0; byte < 32; ++byte) bytes.push_back(byte);
+  return HandoverKey::FromBytes(bytes).value();
+}
+
+HandoverKey OtherKey() {
+  return HandoverKey::FromBytes(std::string(40, 'k')).value();
+}
+
 absl::StatusOr<std::vector<uint8_t>> WriteHandover(
-    const HostRecord& host, absl::Span<const ExampleVm> vms) {
+    const HostRecord& host, absl::Span<const ExampleVm> vms,
+    const WriteHandoverOptions& options) {
   constexpr uint64_t kSlack = 1 << 10;  // For headers, ends, directory entry.
   uint64_t area_bytes = kSlack + host.ByteSizeLong();
   for (const ExampleVm& vm : vms) {
@@ -109,12 +149,18 @@ absl::StatusOr<std::vector<uint8_t>> WriteHandover(
     for (const AuxiliaryRam& ram : vm.auxiliary) {
       area_bytes += kSlack + ram.ByteSizeLong();
     }
+    if (vm.ram_digests.has_value()) {
+      area_bytes += kSlack + vm.ram_digests->ByteSizeLong();
+    }
   }
   std::vector<uint8_t> area(area_bytes);
   LU_ASSIGN_OR_RETURN(const std::unique_ptr<HandoverWriter> writer,
-                      HandoverWriter::Create(absl::MakeSpan(area)));
+                      HandoverWriter::Create(absl::MakeSpan(area),
+                                             options.version, options.key));
   for (const ExampleVm& vm : vms) {
-    LU_RETURN_IF_ERROR(writer->AddVm(vm.record, vm.device_state, vm.auxiliary));
+    LU_RETURN_IF_ERROR(
+        writer->AddVm(vm.record, vm.device_state, vm.auxiliary,
+                      vm.ram_digests.has_value() ? &*vm.ram_digests : nullptr));
   }
   LU_ASSIGN_OR_RETURN(const uint64_t size, writer->Finish(host));
   LU_RETURN_IF_ERROR(writer->Commit());

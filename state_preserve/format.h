@@ -6,11 +6,11 @@
 // in this folder is the specification and has the rules.
 //
 //   0         HandoverHeader
-//   64        VM section ──┐  kVm, kDeviceState, kAuxiliaryRam …, kEnd
-//             VM section   │
+//   64        VM section ──┐  kVm, kDeviceState, kAuxiliaryRam …,
+//             VM section   │  kRamDigests?, kEnd
 //             …            │
 //   host_section_offset    │
-//             host section │  kHost, kDirectory, kEnd
+//             host section │  kHost, kDirectory, kAuthentication?, kEnd
 //   total_size             └─ found through the directory
 //
 // The host section comes last because it is known last: it says how long the
@@ -34,7 +34,10 @@ static_assert(std::endian::native == std::endian::little);
 // one whose writer did not finish, or that was revoked.
 inline constexpr uint64_t kHandoverMagic = 0x5245564f444e4148;
 
-inline constexpr uint32_t kHandoverVersion = 1;
+inline constexpr uint32_t kHandoverVersion = 2;
+
+// The first version that has kAuthentication.
+inline constexpr uint32_t kFirstAuthenticatedVersion = 2;
 
 // Readers take the last version too, writers can be told to write it: the next
 // kernel's restorer may be older or newer than this program by one.
@@ -62,6 +65,10 @@ static_assert(offsetof(HandoverHeader, total_size) == 16);
 static_assert(offsetof(HandoverHeader, host_section_offset) == 24);
 static_assert(std::is_trivially_copyable_v<HandoverHeader>);
 
+// Types with this bit are optional: a reader that does not know one skips it. A
+// reader that meets an unknown type without it refuses the section.
+inline constexpr uint32_t kOptionalRecordBit = uint32_t{1} << 31;
+
 // What a record's body is. Numbers are never used again.
 enum class RecordType : uint32_t {
   kInvalid = 0,       // Zeroed memory is no record.
@@ -71,11 +78,11 @@ enum class RecordType : uint32_t {
   kDeviceState = 4,   // QEMU's migration stream, as it came. One for each VM.
   kAuxiliaryRam = 5,  // AuxiliaryRam. One for each block that isn't in place.
   kEnd = 6,           // Empty. Last in every section.
+  // Since version 2: AuthenticationHead, SectionDigest[], one for each VM. Last
+  // in the host section before kEnd.
+  kAuthentication = 7,
+  kRamDigests = 8 | kOptionalRecordBit,  // RamDigests. At most one for each VM.
 };
-
-// Types with this bit are optional: a reader that does not know one skips it. A
-// reader that meets an unknown type without it refuses the section.
-inline constexpr uint32_t kOptionalRecordBit = uint32_t{1} << 31;
 
 // Before each body. After it, zero bytes up to the next multiple of 8.
 struct RecordHeader {
@@ -104,6 +111,30 @@ static_assert(offsetof(DirectoryEntry, uuid) == 16);
 static_assert(offsetof(DirectoryEntry, name) == 56);
 static_assert(std::is_trivially_copyable_v<DirectoryEntry>);
 
+// How a kAuthentication record is made.
+inline constexpr uint32_t kHmacSha256 = 1;
+
+// The start of a kAuthentication record's body.
+struct AuthenticationHead {
+  uint32_t algorithm;  // kHmacSha256; a reader refuses any other.
+  uint32_t reserved;   // Written as zero, not looked at.
+  uint8_t key_id[8];   // Tells one key from another; see handover_key.h.
+  uint8_t mac[32];     // Of what README.md says, under "Authentication".
+};
+static_assert(sizeof(AuthenticationHead) == 48);
+static_assert(offsetof(AuthenticationHead, key_id) == 8);
+static_assert(offsetof(AuthenticationHead, mac) == 16);
+static_assert(std::is_trivially_copyable_v<AuthenticationHead>);
+
+// After it, in the directory's order: SHA-256 of each VM's section.
+struct SectionDigest {
+  uint8_t sha256[32];
+
+  friend bool operator==(const SectionDigest&, const SectionDigest&) = default;
+};
+static_assert(sizeof(SectionDigest) == 32);
+static_assert(std::is_trivially_copyable_v<SectionDigest>);
+
 // Cut-offs. Writers keep them and readers hold others to them, so that an image
 // from anywhere is read in bounded time and memory.
 inline constexpr uint64_t kMaxVms = 4096;
@@ -116,6 +147,10 @@ inline constexpr uint64_t kMaxNameBytes = 255;     // VM's, block's.
 inline constexpr uint64_t kMaxStringBytes = 1024;  // Any other string.
 inline constexpr uint64_t kMaxHostRecordBytes = 4 << 20;
 inline constexpr uint64_t kMaxVmRecordBytes = kMaxDomainXmlBytes + (1 << 20);
+inline constexpr uint64_t kMaxRamDigestsBytes = 16 << 20;  // Per VM, body.
+inline constexpr uint64_t kMaxRamDigests = 1 << 20;        // Per VM.
+inline constexpr uint64_t kMinDigestChunkBytes = 4096;
+inline constexpr uint64_t kMaxDigestChunkBytes = 1 << 30;
 inline constexpr int kMaxMessageDepth = 8;  // Of protobuf messages in another.
 
 static_assert(kMaxNameBytes < sizeof(DirectoryEntry::name));

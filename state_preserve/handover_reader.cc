@@ -79,24 +79,89 @@ absl::string_view TextOf(const char (&field)[kSize]) {
 }  // namespace
 
 absl::StatusOr<HandoverReader> HandoverReader::Open(
+    absl::Span<const uint8_t> image, const HandoverKey* key) {
+  return Open(image, key, /*from_anybody=*/false);
+}
+
+absl::StatusOr<HandoverReader> HandoverReader::OpenUnverified(
     absl::Span<const uint8_t> image) {
+  return Open(image, nullptr, /*from_anybody=*/true);
+}
+
+absl::StatusOr<HandoverReader> HandoverReader::Open(
+    absl::Span<const uint8_t> image, const HandoverKey* key,
+    bool from_anybody) {
   LU_ASSIGN_OR_RETURN(const HandoverHeader header, ReadHeader(image));
   HandoverReader reader(image.subspan(0, header.total_size), header);
-  LU_RETURN_IF_ERROR(reader.ReadHostSection());
+  LU_RETURN_IF_ERROR(reader.ReadHostSection(key, from_anybody));
   return reader;
 }
 
-absl::Status HandoverReader::ReadHostSection() {
-  RecordReader records(image_, header_.host_section_offset, image_.size());
+absl::Status HandoverReader::ReadHostSection(const HandoverKey* key,
+                                             bool from_anybody) {
+  RecordReader records(image_, header_.host_section_offset, image_.size(),
+                       header_.version);
   LU_ASSIGN_OR_RETURN(const Record host,
                       Expect(RecordType::kHost, "host", &records));
   LU_ASSIGN_OR_RETURN(const Record directory,
                       Expect(RecordType::kDirectory, "directory", &records));
-  LU_RETURN_IF_ERROR(Expect(RecordType::kEnd, "end", &records).status());
+  LU_ASSIGN_OR_RETURN(const Record last, records.Next());
+  if (last.type == RecordType::kAuthentication) {
+    LU_RETURN_IF_ERROR(Expect(RecordType::kEnd, "end", &records).status());
+    absl::StatusOr<Authentication> authentication = ParseAuthentication(
+        last.body, directory.body.size() / sizeof(DirectoryEntry));
+    if (!authentication.ok()) {
+      return Annotate(authentication.status(),
+                      absl::StrFormat("at offset %#x", last.offset));
+    }
+    authentication_ = *std::move(authentication);
+    authenticity_ = Authenticity::kNotChecked;
+  } else if (last.type != RecordType::kEnd) {
+    return TornAt(last.offset, "expected the end record");
+  }
+  // Before what it covers is parsed.
+  if (!from_anybody) LU_RETURN_IF_ERROR(CheckMac(key, last.offset));
 
   LU_RETURN_IF_ERROR(ParseRecord(host, kMaxHostRecordBytes, &host_));
   LU_RETURN_IF_ERROR(Impossible(host.offset, CheckHostRecord(host_)));
   return ReadDirectory(directory.body, directory.offset);
+}
+
+absl::Status HandoverReader::CheckMac(const HandoverKey* key,
+                                      uint64_t record_offset) {
+  const bool has_mac = authenticity_ != Authenticity::kUnauthenticated;
+  if (key == nullptr && !has_mac) return absl::OkStatus();
+  if (key == nullptr) {
+    return absl::UnauthenticatedError(absl::StrCat(
+        "the handover is authenticated with the key of id ", ToHex(key_id()),
+        ", and no key is given: give it, as --handover-key FILE or as the "
+        "systemd credential handover-key"));
+  }
+  if (!has_mac) {
+    return absl::UnauthenticatedError(absl::StrCat(
+        "the handover is not authenticated, and this host asks for the key of "
+        "id ",
+        ToHex(key->id()),
+        ": it was written without a key, or is forged; if you know that it was "
+        "written so, restore without the key"));
+  }
+  if (key_id() != key->id()) {
+    return absl::UnauthenticatedError(absl::StrCat(
+        "the handover is authenticated with the key of id ", ToHex(key_id()),
+        ", and the key given has id ", ToHex(key->id()),
+        ": give the key that the update was given"));
+  }
+  LU_ASSIGN_OR_RETURN(
+      const Mac expected,
+      ComputeMac(*key, header_, image_.subspan(header_.host_section_offset),
+                 record_offset - header_.host_section_offset));
+  if (!EqualInConstantTime(expected, authentication_.mac)) {
+    return absl::UnauthenticatedError(absl::StrCat(
+        "the handover's MAC is not of the key of id ", ToHex(key_id()),
+        ": it was changed after it was written, or is forged"));
+  }
+  authenticity_ = Authenticity::kVerified;
+  return absl::OkStatus();
 }
 
 absl::Status HandoverReader::ReadDirectory(absl::string_view body,
@@ -137,8 +202,20 @@ absl::Status HandoverReader::ReadDirectory(absl::string_view body,
 
 absl::StatusOr<IncomingVm> HandoverReader::ReadVm(size_t index) const {
   const VmSection& section = vms_[index];
+  if (authenticity_ != Authenticity::kUnauthenticated) {
+    LU_ASSIGN_OR_RETURN(const SectionDigest digest,
+                        Sha256(image_.subspan(section.offset, section.size)));
+    if (!EqualInConstantTime(digest.sha256,
+                             authentication_.sections[index].sha256)) {
+      return absl::UnauthenticatedError(absl::StrFormat(
+          "the section at %#x+%#x is not what the handover's MAC covers: it "
+          "was changed after it was written",
+          section.offset, section.size));
+    }
+  }
   IncomingVm vm;
-  RecordReader records(image_, section.offset, section.offset + section.size);
+  RecordReader records(image_, section.offset, section.offset + section.size,
+                       header_.version);
 
   LU_ASSIGN_OR_RETURN(const Record first,
                       Expect(RecordType::kVm, "VM", &records));
@@ -152,10 +229,18 @@ absl::StatusOr<IncomingVm> HandoverReader::ReadVm(size_t index) const {
   vm.device_state = device_state.body;
 
   uint64_t auxiliary_left = kMaxAuxiliaryRamBytes;
+  uint64_t digests_offset = 0;
   while (true) {
     LU_ASSIGN_OR_RETURN(const Record record, records.Next());
     if (record.type == RecordType::kEnd) break;
-    if (record.type != RecordType::kAuxiliaryRam) {
+    if (record.type == RecordType::kRamDigests && !vm.ram_digests.has_value()) {
+      LU_RETURN_IF_ERROR(
+          ParseRecord(record, kMaxRamDigestsBytes, &vm.ram_digests.emplace()));
+      digests_offset = record.offset;
+      continue;
+    }
+    if (record.type != RecordType::kAuxiliaryRam ||
+        vm.ram_digests.has_value()) {
       return TornAt(record.offset, "expected an auxiliary RAM or end record");
     }
     if (vm.auxiliary.size() == kMaxBlocksPerVm) {
@@ -167,6 +252,10 @@ absl::StatusOr<IncomingVm> HandoverReader::ReadVm(size_t index) const {
   }
   LU_RETURN_IF_ERROR(Impossible(
       first.offset, CheckVm(vm.record, vm.device_state.size(), vm.auxiliary)));
+  if (vm.ram_digests.has_value()) {
+    LU_RETURN_IF_ERROR(Impossible(digests_offset,
+                                  CheckRamDigests(*vm.ram_digests, vm.record)));
+  }
   return vm;
 }
 

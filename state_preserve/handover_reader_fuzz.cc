@@ -1,7 +1,8 @@
-// Feeds arbitrary bytes to the reader, as they are and with their CRCs
-// repaired: random bytes practically never pass a CRC, and what lies behind one
-// must stand up to bytes that do. What the reader accepts, the writer must be
-// able to write so that it reads the same.
+// Feeds arbitrary bytes to the reader, as they are, with their CRCs repaired,
+// and signed with the key that the reader is given: random bytes practically
+// never pass a CRC or a MAC, and what lies behind one must stand up to bytes
+// that do. What the reader accepts, the writer must be able to write so that it
+// reads the same.
 
 #include <cstddef>
 #include <cstdint>
@@ -38,11 +39,22 @@ void RequireSameVm(const ExampleVm& written, const IncomingVm& read) {
                 read.auxiliary[i].SerializeAsString(),
             "auxiliary RAM changed");
   }
+  Require(written.ram_digests.has_value() == read.ram_digests.has_value(),
+          "RAM digests got lost");
+  Require(!read.ram_digests.has_value() ||
+              written.ram_digests->SerializeAsString() ==
+                  read.ram_digests->SerializeAsString(),
+          "RAM digests changed");
 }
 
-void ReadAndRewrite(absl::Span<const uint8_t> image) {
-  const absl::StatusOr<HandoverReader> reader = HandoverReader::Open(image);
+// With the version and, if there is one, the key of what was read.
+void ReadAndRewrite(absl::Span<const uint8_t> image, const HandoverKey* key) {
+  const absl::StatusOr<HandoverReader> reader =
+      HandoverReader::Open(image, key);
   if (!reader.ok()) return;
+  Require(
+      (reader->authenticity() == Authenticity::kVerified) == (key != nullptr),
+      "accepted without the MAC that was asked for");
   (void)HandoverToText(*reader, {.with_domain_xml = true});
   (void)HandoverToJson(*reader, {.with_domain_xml = true});
   std::vector<ExampleVm> vms;
@@ -51,13 +63,15 @@ void ReadAndRewrite(absl::Span<const uint8_t> image) {
     if (!vm.ok()) continue;
     vms.push_back(ExampleVm{.record = std::move(vm->record),
                             .device_state = std::string(vm->device_state),
-                            .auxiliary = std::move(vm->auxiliary)});
+                            .auxiliary = std::move(vm->auxiliary),
+                            .ram_digests = std::move(vm->ram_digests)});
   }
 
-  const absl::StatusOr<std::vector<uint8_t>> rewritten =
-      WriteHandover(reader->host(), vms);
+  const absl::StatusOr<std::vector<uint8_t>> rewritten = WriteHandover(
+      reader->host(), vms, {.version = reader->version(), .key = key});
   Require(rewritten.ok(), "accepted, but can't be written");
-  const absl::StatusOr<HandoverReader> again = HandoverReader::Open(*rewritten);
+  const absl::StatusOr<HandoverReader> again =
+      HandoverReader::Open(*rewritten, key);
   Require(again.ok(), "written, but not accepted");
   Require(
       again->host().SerializeAsString() == reader->host().SerializeAsString(),
@@ -70,14 +84,29 @@ void ReadAndRewrite(absl::Span<const uint8_t> image) {
   }
 }
 
+// As handover_dump does without the key.
+void Look(absl::Span<const uint8_t> image) {
+  const absl::StatusOr<HandoverReader> reader =
+      HandoverReader::OpenUnverified(image);
+  if (!reader.ok()) return;
+  Require(reader->authenticity() != Authenticity::kVerified,
+          "verified without a key");
+  (void)HandoverToText(*reader, {.with_domain_xml = true});
+}
+
 }  // namespace
 }  // namespace live_update
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   google::protobuf::SetLogHandler(nullptr);  // A line for each bad string.
   std::vector<uint8_t> image(data, data + size);
-  live_update::ReadAndRewrite(image);
+  live_update::ReadAndRewrite(image, nullptr);
+  (void)live_update::HandoverReader::OpenUnverified(image);
   live_update::RepairCrcs(absl::MakeSpan(image));
-  live_update::ReadAndRewrite(image);
+  live_update::ReadAndRewrite(image, nullptr);
+  live_update::Look(image);
+  const live_update::HandoverKey key = live_update::ExampleKey();
+  live_update::RepairCrcsAndMac(key, absl::MakeSpan(image));
+  live_update::ReadAndRewrite(image, &key);
   return 0;
 }

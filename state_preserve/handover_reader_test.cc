@@ -22,6 +22,7 @@ namespace {
 using ::live_update::testing::IsOk;
 using ::live_update::testing::StatusIs;
 using ::testing::_;
+using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::Not;
 using ::testing::SizeIs;
@@ -110,11 +111,12 @@ absl::Status ReadFirstVm(const Image& image) {
   return reader.ReadVm(0).status();
 }
 
-void ExpectExample(const Image& image) {
+void ExpectExample(const Image& image,
+                   const std::vector<ExampleVm>& expected = ExampleVms(),
+                   const HandoverKey* key = nullptr) {
   ASSERT_OK_AND_ASSIGN(const HandoverReader reader,
-                       HandoverReader::Open(image));
+                       HandoverReader::Open(image, key));
   EXPECT_EQ(reader.host().DebugString(), ExampleHost().DebugString());
-  const std::vector<ExampleVm> expected = ExampleVms();
   ASSERT_THAT(reader.vms(), SizeIs(expected.size()));
   for (size_t i = 0; i < expected.size(); ++i) {
     EXPECT_EQ(reader.vms()[i].name, expected[i].record.name());
@@ -127,17 +129,75 @@ void ExpectExample(const Image& image) {
       EXPECT_EQ(vm.auxiliary[block].DebugString(),
                 expected[i].auxiliary[block].DebugString());
     }
+    ASSERT_EQ(vm.ram_digests.has_value(), expected[i].ram_digests.has_value());
+    if (vm.ram_digests.has_value()) {
+      EXPECT_EQ(vm.ram_digests->DebugString(),
+                expected[i].ram_digests->DebugString());
+    }
   }
+}
+
+Image GoldenImage(absl::string_view name) {
+  const absl::StatusOr<std::string> golden =
+      ReadFile(absl::StrCat("state_preserve/testdata/", name), 1 << 20);
+  EXPECT_THAT(golden, IsOk());
+  return golden.ok() ? Image(golden->begin(), golden->end()) : Image();
+}
+
+// Types of all records of the section at `offset`, kEnd included.
+std::vector<uint32_t> RecordTypes(const Image& image, uint64_t offset) {
+  std::vector<uint32_t> types;
+  while (types.empty() ||
+         types.back() != static_cast<uint32_t>(RecordType::kEnd)) {
+    const auto header = Get<RecordHeader>(image, offset);
+    types.push_back(header.type);
+    offset += RecordSize(header.body_size);
+  }
+  return types;
 }
 
 TEST(HandoverReaderTest, ReadsWhatWasWritten) { ExpectExample(ExampleImage()); }
 
 // Images of every version that was ever shipped, and is still to be read.
 TEST(HandoverReaderTest, ReadsTheGoldenImageOfVersion1) {
+  const Image golden = GoldenImage("v1.handover");
+  EXPECT_EQ(GetHeader(golden).version, 1);
+  ExpectExample(golden);
+}
+
+TEST(HandoverReaderTest, ReadsTheGoldenImageOfVersion2) {
+  const Image golden = GoldenImage("v2.handover");
+  EXPECT_EQ(GetHeader(golden).version, 2);
+  ExpectExample(golden, ExampleVmsWithDigests());
+}
+
+TEST(HandoverReaderTest, ReadsTheAuthenticatedGoldenImageOfVersion2) {
+  const Image golden = GoldenImage("v2_authenticated.handover");
+  EXPECT_EQ(GetHeader(golden).version, 2);
+  const HandoverKey key = ExampleKey();
+  ExpectExample(golden, ExampleVmsWithDigests(), &key);
+}
+
+// What a program that knows version 1 alone goes by: mandatory records only of
+// the types it knows, and RAM digests it skips.
+TEST(HandoverReaderTest, AnImageWrittenAsVersion1KeepsTheRulesOfVersion1) {
   ASSERT_OK_AND_ASSIGN(
-      const std::string golden,
-      ReadFile("state_preserve/testdata/v1.handover", 1 << 20));
-  ExpectExample(Image(golden.begin(), golden.end()));
+      const Image image,
+      WriteHandover(ExampleHost(), ExampleVmsWithDigests(), {.version = 1}));
+  const HandoverHeader header = GetHeader(image);
+  EXPECT_EQ(header.version, 1);
+  EXPECT_THAT(RecordTypes(image, header.host_section_offset),
+              ElementsAre(1, 2, 6));
+  EXPECT_THAT(RecordTypes(image, kFirstSection),
+              ElementsAre(3, 4, 5, 5, 5, 8 | kOptionalRecordBit, 6));
+  ExpectExample(image, ExampleVmsWithDigests());
+}
+
+TEST(HandoverReaderTest, WithoutDigestsVersion1IsWrittenAsItAlwaysWas) {
+  ASSERT_OK_AND_ASSIGN(
+      const Image image,
+      WriteHandover(ExampleHost(), ExampleVms(), {.version = 1}));
+  EXPECT_EQ(image, GoldenImage("v1.handover"));
 }
 
 TEST(HandoverReaderTest, ReadsAnImageOfNoVms) {
@@ -473,6 +533,53 @@ TEST(HandoverReaderTest, RefusesHostRecordsInAVmsSection) {
   EXPECT_THAT(ReadFirstVm(image),
               StatusIs(absl::StatusCode::kDataLoss,
                        HasSubstr("expected an auxiliary RAM or end record")));
+}
+
+// The example with digests, after `change` to those of its first VM, as if its
+// writer had not kept the rules.
+absl::Status ReadWithDigests(const std::function<void(RamDigests*)>& change) {
+  LU_ASSIGN_OR_RETURN(Image image,
+                      WriteHandover(ExampleHost(), ExampleVmsWithDigests()));
+  const uint64_t offset =
+      FindRecord(image, kFirstSection, RecordType::kRamDigests);
+  auto header = Get<RecordHeader>(image, offset);
+  RamDigests digests = *ExampleVmsWithDigests()[0].ram_digests;
+  change(&digests);
+  const std::string body = digests.SerializeAsString();
+  // The rest of the old body is the field of an unknown number.
+  std::string padded = body;
+  padded.resize(header.body_size);
+  if (body.size() + 2 > padded.size()) {
+    return absl::InternalError("the change takes more room than there is");
+  }
+  padded[body.size()] = (15 << 3) | 2;
+  padded[body.size() + 1] = static_cast<char>(padded.size() - body.size() - 2);
+  std::memcpy(image.data() + offset + sizeof(header), padded.data(),
+              padded.size());
+  RepairCrcs(absl::MakeSpan(image));
+  return ReadFirstVm(image);
+}
+
+TEST(HandoverReaderTest, RefusesDigestsThatNoWriterMakes) {
+  EXPECT_THAT(ReadWithDigests([](RamDigests* d) { d->clear_digest_s(); }),
+              IsOk());
+  EXPECT_THAT(ReadWithDigests([](RamDigests* d) {
+                d->mutable_blocks(0)->mutable_digests()->RemoveLast();
+              }),
+              StatusIs(absl::StatusCode::kDataLoss,
+                       HasSubstr("2 digests for 3 chunks")));
+}
+
+TEST(HandoverReaderTest, RefusesASecondRecordOfDigests) {
+  ASSERT_OK_AND_ASSIGN(Image image,
+                       WriteHandover(ExampleHost(), ExampleVmsWithDigests()));
+  const uint64_t offset =
+      FindRecord(image, kFirstSection, RecordType::kAuxiliaryRam);
+  auto header = Get<RecordHeader>(image, offset);
+  header.type = static_cast<uint32_t>(RecordType::kRamDigests);
+  Put(header, offset, &image);
+  RepairCrcs(absl::MakeSpan(image));
+  EXPECT_THAT(ReadFirstVm(image), StatusIs(absl::StatusCode::kDataLoss, _));
 }
 
 // --- Nothing damaged is ever accepted ---

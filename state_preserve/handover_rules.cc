@@ -1,5 +1,6 @@
 #include "state_preserve/handover_rules.h"
 
+#include <bit>
 #include <string>
 
 #include "absl/container/flat_hash_map.h"
@@ -95,6 +96,35 @@ absl::Status CheckBlocks(const VmRecord& vm,
   return CheckCount("auxiliary RAM", stored_bytes, kMaxAuxiliaryRamBytes);
 }
 
+// One block's digests, of a block of `size_bytes`.
+absl::Status CheckBlockDigests(const RamDigests& digests,
+                               const RamDigests::Block& block,
+                               uint64_t size_bytes) {
+  // Neither is 0 here.
+  const uint64_t chunks = (size_bytes - 1) / digests.chunk_bytes() + 1;
+  const auto count = static_cast<uint64_t>(block.digests_size());
+  if (digests.all_chunks()) {
+    if (count == chunks && block.chunks().empty()) return absl::OkStatus();
+    return absl::InvalidArgumentError(
+        absl::StrCat(count, " digests and ", block.chunks_size(),
+                     " numbers for all of ", chunks, " chunks"));
+  }
+  if (block.chunks_size() != block.digests_size()) {
+    return absl::InvalidArgumentError(
+        absl::StrCat(count, " digests for ", block.chunks_size(), " chunks"));
+  }
+  uint64_t next = 0;
+  for (const uint64_t chunk : block.chunks()) {
+    if (chunk < next || chunk >= chunks) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("chunk ", chunk, ": not between ", next, " and the ",
+                       chunks, " of the block"));
+    }
+    next = chunk + 1;
+  }
+  return absl::OkStatus();
+}
+
 }  // namespace
 
 absl::Status CheckHostRecord(const HostRecord& host) {
@@ -133,6 +163,36 @@ absl::Status CheckVm(const VmRecord& vm, uint64_t device_state_bytes,
   LU_RETURN_IF_ERROR(CheckCount("device state's bytes", device_state_bytes,
                                 kMaxDeviceStateBytes));
   return CheckBlocks(vm, auxiliary);
+}
+
+absl::Status CheckRamDigests(const RamDigests& digests, const VmRecord& vm) {
+  if (!std::has_single_bit(digests.chunk_bytes()) ||
+      digests.chunk_bytes() < kMinDigestChunkBytes ||
+      digests.chunk_bytes() > kMaxDigestChunkBytes) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "RAM digests of chunks of ", digests.chunk_bytes(), " bytes"));
+  }
+  absl::flat_hash_map<std::string, uint64_t> blocks;  // Name -> size.
+  for (const RamBlock& block : vm.blocks()) {
+    if (block.has_in_place()) blocks[block.name()] = block.size_bytes();
+  }
+  uint64_t count = 0;
+  for (const RamDigests::Block& block : digests.blocks()) {
+    const std::string context =
+        absl::StrCat("RAM digests of block ", block.name());
+    const auto known = blocks.find(block.name());
+    if (known == blocks.end()) {
+      return absl::InvalidArgumentError(
+          absl::StrCat(context, ": no such block in place, or twice"));
+    }
+    LU_RETURN_IF_ERROR(
+        Annotate(CheckBlockDigests(digests, block, known->second), context));
+    blocks.erase(known);
+    count += static_cast<uint64_t>(block.digests_size());
+  }
+  LU_RETURN_IF_ERROR(CheckCount("RAM digests", count, kMaxRamDigests));
+  return CheckCount("RAM digests' bytes", digests.ByteSizeLong(),
+                    kMaxRamDigestsBytes);
 }
 
 absl::Status CheckAuxiliaryRam(const AuxiliaryRam& ram) {

@@ -21,6 +21,10 @@ absl::Status CheckHostRecord(const HostRecord& host);
 absl::Status CheckVm(const VmRecord& vm, uint64_t device_state_bytes,
                      absl::Span<const AuxiliaryRam> auxiliary);
 
+// Digests of blocks of `vm` that are in place, each block once; chunks inside
+// their block and ascending, a digest for each; no more than the limits.
+absl::Status CheckRamDigests(const RamDigests& digests, const VmRecord& vm);
+
 // Extents ascending, inside the block, not overlapping.
 absl::Status CheckAuxiliaryRam(const AuxiliaryRam& ram);
 

@@ -11,6 +11,7 @@
 #include "base/checked_math.h"
 #include "base/crc32c.h"
 #include "base/status_macros.h"
+#include "state_preserve/handover_authentication.h"
 #include "state_preserve/handover_rules.h"
 
 namespace live_update {
@@ -57,19 +58,39 @@ class RecordWriter {
     });
   }
 
+  // `message` caches its size: ByteSizeLong() was called for it just now.
+  void PutMessage(RecordType type,
+                  const google::protobuf::MessageLite& message) {
+    Put(type, static_cast<uint64_t>(message.GetCachedSize()),
+        [&message](uint8_t* to) {
+          message.SerializeWithCachedSizesToArray(to);
+        });
+  }
+
  private:
   uint8_t* position_;
 };
 
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<HandoverWriter>> HandoverWriter::Create(
-    absl::Span<uint8_t> area, uint32_t version) {
+absl::Status CheckWritable(uint32_t version, bool authenticated) {
   if (version < kOldestHandoverVersion || version > kHandoverVersion) {
     return absl::InvalidArgumentError(
         absl::StrCat("can't write handover version ", version, ", only ",
                      kOldestHandoverVersion, " to ", kHandoverVersion));
   }
+  if (authenticated && version < kFirstAuthenticatedVersion) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("a handover of version ", version,
+                     " can't be authenticated: write version ",
+                     kFirstAuthenticatedVersion, ", or give no key"));
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<std::unique_ptr<HandoverWriter>> HandoverWriter::Create(
+    absl::Span<uint8_t> area, uint32_t version, const HandoverKey* key) {
+  LU_RETURN_IF_ERROR(CheckWritable(version, key != nullptr));
   if (area.size() < sizeof(HandoverHeader)) {
     return absl::ResourceExhaustedError(
         absl::StrCat("state area of ", area.size(), " bytes, header needs ",
@@ -79,7 +100,7 @@ absl::StatusOr<std::unique_ptr<HandoverWriter>> HandoverWriter::Create(
     return absl::InvalidArgumentError("state area is not aligned to 8 bytes");
   }
   // Using new to access a non-public constructor.
-  auto writer = absl::WrapUnique(new HandoverWriter(area, version));
+  auto writer = absl::WrapUnique(new HandoverWriter(area, version, key));
   writer->Revoke();
   return writer;
 }
@@ -91,8 +112,9 @@ absl::Status HandoverWriter::CheckRoom(uint64_t size) const {
       "state area is full: ", size, " bytes needed, ", free_bytes, " free"));
 }
 
-absl::Status HandoverWriter::Reserve(DirectoryEntry entry, uint64_t size,
-                                     uint64_t* offset) {
+absl::StatusOr<size_t> HandoverWriter::Reserve(DirectoryEntry entry,
+                                               uint64_t size,
+                                               uint64_t* offset) {
   absl::MutexLock lock(&mutex_);
   if (finished_) {
     return absl::FailedPreconditionError("the image is finished");
@@ -113,16 +135,34 @@ absl::Status HandoverWriter::Reserve(DirectoryEntry entry, uint64_t size,
   entry.offset = used_bytes_;
   entry.size = size;
   directory_.push_back(entry);
+  digests_.emplace_back();
   used_bytes_ += size;
   ++writes_under_way_;
+  return directory_.size() - 1;
+}
+
+absl::Status HandoverWriter::EndWrite(size_t index,
+                                      absl::Span<const uint8_t> section) {
+  absl::StatusOr<SectionDigest> digest = SectionDigest{};
+  if (key_ != nullptr) digest = Sha256(section);
+  absl::MutexLock lock(&mutex_);
+  // After an error the section is in the directory without its digest: the
+  // write stays under way, so that the image can't be finished.
+  LU_RETURN_IF_ERROR(digest.status());
+  digests_[index] = *digest;
+  --writes_under_way_;
   return absl::OkStatus();
 }
 
 absl::Status HandoverWriter::AddVm(const VmRecord& vm,
                                    absl::string_view device_state,
-                                   absl::Span<const AuxiliaryRam> auxiliary) {
+                                   absl::Span<const AuxiliaryRam> auxiliary,
+                                   const RamDigests* ram_digests) {
   LU_RETURN_IF_ERROR(
       Annotate(CheckVm(vm, device_state.size(), auxiliary), vm.name()));
+  if (ram_digests != nullptr) {
+    LU_RETURN_IF_ERROR(Annotate(CheckRamDigests(*ram_digests, vm), vm.name()));
+  }
   const absl::StatusOr<std::string> vm_record = Serialize(vm);
   if (!vm_record.ok()) return Annotate(vm_record.status(), vm.name());
 
@@ -131,26 +171,66 @@ absl::Status HandoverWriter::AddVm(const VmRecord& vm,
   for (const AuxiliaryRam& ram : auxiliary) {
     size += RecordSize(ram.ByteSizeLong());
   }
+  if (ram_digests != nullptr) size += RecordSize(ram_digests->ByteSizeLong());
   DirectoryEntry entry{};
   std::memcpy(entry.uuid, vm.uuid().data(), vm.uuid().size());
   std::memcpy(entry.name, vm.name().data(), vm.name().size());
   uint64_t offset = 0;
-  LU_RETURN_IF_ERROR(Annotate(Reserve(entry, size, &offset), vm.name()));
+  const absl::StatusOr<size_t> index = Reserve(entry, size, &offset);
+  if (!index.ok()) return Annotate(index.status(), vm.name());
 
   RecordWriter section(area_.data() + offset);
   section.PutBytes(RecordType::kVm, *vm_record);
   section.PutBytes(RecordType::kDeviceState, device_state);
   for (const AuxiliaryRam& ram : auxiliary) {
-    // The size was taken above and is cached in the message.
-    section.Put(
-        RecordType::kAuxiliaryRam, static_cast<uint64_t>(ram.GetCachedSize()),
-        [&ram](uint8_t* to) { ram.SerializeWithCachedSizesToArray(to); });
+    section.PutMessage(RecordType::kAuxiliaryRam, ram);
+  }
+  if (ram_digests != nullptr) {
+    section.PutMessage(RecordType::kRamDigests, *ram_digests);
   }
   section.PutBytes(RecordType::kEnd, "");
+  return Annotate(EndWrite(*index, area_.subspan(offset, size)), vm.name());
+}
 
-  absl::MutexLock lock(&mutex_);
-  --writes_under_way_;
-  return absl::OkStatus();
+absl::StatusOr<std::string> HandoverWriter::HostSection(
+    const std::string& host_record, HandoverHeader* header) const {
+  const absl::string_view directory(
+      reinterpret_cast<const char*>(directory_.data()),
+      directory_.size() * sizeof(DirectoryEntry));
+  const uint64_t record_offset =
+      RecordSize(host_record.size()) + RecordSize(directory.size());
+  Authentication authentication;
+  std::string signature;
+  uint64_t size = record_offset + RecordSize(0);
+  if (key_ != nullptr) {
+    authentication.key_id = key_->id();
+    authentication.sections = digests_;
+    signature = SerializeAuthentication(authentication);
+    size += RecordSize(signature.size());
+  }
+
+  std::string bytes(size, '\0');
+  auto* const begin = reinterpret_cast<uint8_t*>(bytes.data());
+  RecordWriter section(begin);
+  section.PutBytes(RecordType::kHost, host_record);
+  section.PutBytes(RecordType::kDirectory, directory);
+  if (key_ != nullptr) {
+    section.PutBytes(RecordType::kAuthentication, signature);
+  }
+  section.PutBytes(RecordType::kEnd, "");
+  header->total_size = header->host_section_offset + size;
+  header->header_crc32c = HeaderCrc32c(*header);
+  if (key_ == nullptr) return bytes;
+
+  // Once more, now that there is all that the MAC covers.
+  LU_ASSIGN_OR_RETURN(
+      authentication.mac,
+      ComputeMac(*key_, *header, absl::MakeConstSpan(begin, size),
+                 record_offset));
+  RecordWriter(begin + record_offset)
+      .PutBytes(RecordType::kAuthentication,
+                SerializeAuthentication(authentication));
+  return bytes;
 }
 
 absl::StatusOr<uint64_t> HandoverWriter::Finish(const HostRecord& host) {
@@ -163,25 +243,16 @@ absl::StatusOr<uint64_t> HandoverWriter::Finish(const HostRecord& host) {
     return absl::FailedPreconditionError(
         finished_ ? "the image is finished" : "VMs are still being added");
   }
-  const absl::string_view directory(
-      reinterpret_cast<const char*>(directory_.data()),
-      directory_.size() * sizeof(DirectoryEntry));
-  const uint64_t size = RecordSize(host_record->size()) +
-                        RecordSize(directory.size()) + RecordSize(0);
-  LU_RETURN_IF_ERROR(Annotate(CheckRoom(size), "host section"));
-
-  RecordWriter section(area_.data() + used_bytes_);
-  section.PutBytes(RecordType::kHost, *host_record);
-  section.PutBytes(RecordType::kDirectory, directory);
-  section.PutBytes(RecordType::kEnd, "");
-
   HandoverHeader header{.magic = 0,
                         .version = version_,
                         .header_crc32c = 0,
-                        .total_size = used_bytes_ + size,
+                        .total_size = 0,
                         .host_section_offset = used_bytes_,
                         .reserved = {}};
-  header.header_crc32c = HeaderCrc32c(header);
+  LU_ASSIGN_OR_RETURN(const std::string section,
+                      HostSection(*host_record, &header));
+  LU_RETURN_IF_ERROR(Annotate(CheckRoom(section.size()), "host section"));
+  std::memcpy(area_.data() + used_bytes_, section.data(), section.size());
   std::memcpy(area_.data(), &header, sizeof(header));
   used_bytes_ = header.total_size;
   finished_ = true;
@@ -216,7 +287,8 @@ uint64_t StateAreaBytes(absl::Span<const VmStateEstimate> vms) {
     // Extents are whole pages; each costs up to 32 bytes beside its data.
     total += vm.domain_xml_bytes + vm.device_state_bytes +
              vm.auxiliary_ram_bytes + vm.auxiliary_ram_bytes / 64 +
-             kSlackPerVm + sizeof(DirectoryEntry);
+             vm.ram_digests_bytes + kSlackPerVm + sizeof(DirectoryEntry) +
+             sizeof(SectionDigest);
   }
   return CheckedAlignUp(total, kHugePage).value_or(total);
 }

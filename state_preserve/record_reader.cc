@@ -12,7 +12,7 @@
 namespace live_update {
 namespace {
 
-bool IsKnown(RecordType type) {
+bool IsKnown(RecordType type, uint32_t version) {
   switch (type) {
     case RecordType::kHost:
     case RecordType::kDirectory:
@@ -20,7 +20,10 @@ bool IsKnown(RecordType type) {
     case RecordType::kDeviceState:
     case RecordType::kAuxiliaryRam:
     case RecordType::kEnd:
+    case RecordType::kRamDigests:
       return true;
+    case RecordType::kAuthentication:
+      return version >= kFirstAuthenticatedVersion;
     case RecordType::kInvalid:
       return false;
   }
@@ -75,7 +78,7 @@ absl::StatusOr<Record> RecordReader::Next() {
     if (record.type == RecordType::kInvalid) {
       return TornAt(record.offset, "record without a type");
     }
-    if (IsKnown(record.type)) {
+    if (IsKnown(record.type, version_)) {
       if (record.type == RecordType::kEnd &&
           (!record.body.empty() || position_ != end_)) {
         return TornAt(record.offset, "end record does not end its section");

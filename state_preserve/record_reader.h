@@ -24,8 +24,10 @@ struct Record {
 class RecordReader {
  public:
   // The section is [begin, end) of `image`, which the caller has checked.
-  RecordReader(absl::Span<const uint8_t> image, uint64_t begin, uint64_t end)
-      : image_(image), position_(begin), end_(end) {}
+  // `version` says which record types there are.
+  RecordReader(absl::Span<const uint8_t> image, uint64_t begin, uint64_t end,
+               uint32_t version)
+      : image_(image), position_(begin), end_(end), version_(version) {}
 
   // The next record, with header and body verified. Skips optional records of
   // unknown type. After kEnd, which must fill the section, don't call it again.
@@ -38,6 +40,7 @@ class RecordReader {
   absl::Span<const uint8_t> image_;
   uint64_t position_;
   uint64_t end_;
+  uint32_t version_;
 };
 
 // kDataLoss that starts with where.

@@ -2,11 +2,13 @@
 
 #include <algorithm>
 #include <cstring>
+#include <string>
 #include <vector>
 
 #include "base/checked_math.h"
 #include "base/crc32c.h"
 #include "state_preserve/format.h"
+#include "state_preserve/handover_authentication.h"
 
 namespace live_update {
 namespace {
@@ -65,6 +67,59 @@ void RepairCrcs(absl::Span<uint8_t> image) {
     }
     RepairSection(image.subspan(0, entry.offset + entry.size), entry.offset);
     free_from = entry.offset + entry.size;
+  }
+}
+
+void RepairCrcsAndMac(const HandoverKey& key, absl::Span<uint8_t> image) {
+  RepairCrcs(image);
+  HandoverHeader header;
+  if (image.size() < sizeof(header)) return;
+  std::memcpy(&header, image.data(), sizeof(header));
+  if (header.total_size > image.size() ||
+      header.host_section_offset > header.total_size) {
+    return;
+  }
+  const absl::Span<uint8_t> section =
+      image.subspan(header.host_section_offset,
+                    header.total_size - header.host_section_offset);
+  std::vector<DirectoryEntry> directory;
+  RecordHeader record;
+  uint64_t offset = 0;
+  while (FitsWithin(offset, sizeof(record), section.size())) {
+    std::memcpy(&record, section.data() + offset, sizeof(record));
+    const uint64_t body = offset + sizeof(record);
+    if (!FitsWithin(body, record.body_size, section.size()) ||
+        !FitsWithin(body, PaddedSize(record.body_size), section.size())) {
+      return;
+    }
+    if (record.type == static_cast<uint32_t>(RecordType::kDirectory)) {
+      directory.resize(
+          std::min(record.body_size / sizeof(DirectoryEntry), kMaxVms));
+      if (!directory.empty()) {
+        std::memcpy(directory.data(), section.data() + body,
+                    directory.size() * sizeof(DirectoryEntry));
+      }
+    }
+    if (record.type == static_cast<uint32_t>(RecordType::kAuthentication)) {
+      Authentication authentication{.key_id = key.id()};
+      for (const DirectoryEntry& entry : directory) {
+        if (!FitsWithin(entry.offset, entry.size, image.size())) return;
+        authentication.sections.push_back(
+            Sha256(image.subspan(entry.offset, entry.size)).value());
+      }
+      const auto store = [&] {
+        const std::string bytes = SerializeAuthentication(authentication);
+        if (bytes.size() != record.body_size) return false;
+        std::memcpy(section.data() + body, bytes.data(), bytes.size());
+        return true;
+      };
+      if (!store()) return;
+      authentication.mac = ComputeMac(key, header, section, offset).value();
+      (void)store();
+      RepairSection(image, header.host_section_offset);
+      return;
+    }
+    offset = body + PaddedSize(record.body_size);
   }
 }
 

@@ -7,6 +7,7 @@
 #include <cstdint>
 
 #include "absl/types/span.h"
+#include "state_preserve/handover_key.h"
 
 namespace live_update {
 
@@ -14,6 +15,11 @@ namespace live_update {
 // the records of the host section, of the records of each section that the
 // directory names. Changes nothing else; copes with any bytes.
 void RepairCrcs(absl::Span<uint8_t> image);
+
+// The same, and signs it again with `key`: sets the digests of all sections,
+// the key's id and the MAC, if there is a kAuthentication record of a right
+// size.
+void RepairCrcsAndMac(const HandoverKey& key, absl::Span<uint8_t> image);
 
 }  // namespace live_update
 

@@ -1,5 +1,5 @@
 // write_examples DIR: writes the example handover and broken ones to DIR, one
-// file each. The golden file of the current version and the fuzzer's corpus
+// file each. The golden files of the current version and the fuzzer's corpus
 // were made by it; a golden file that has been committed is not written again.
 
 #include <cstdio>
@@ -19,10 +19,18 @@ namespace {
 
 absl::Status WriteExamples(const std::string& directory) {
   LU_ASSIGN_OR_RETURN(const std::vector<uint8_t> bytes,
-                      WriteHandover(ExampleHost(), ExampleVms()));
+                      WriteHandover(ExampleHost(), ExampleVmsWithDigests()));
   const std::string valid(bytes.begin(), bytes.end());
   LU_ASSIGN_OR_RETURN(const std::vector<uint8_t> none,
                       WriteHandover(ExampleHost(), {}));
+
+  const HandoverKey key = ExampleKey();
+  LU_ASSIGN_OR_RETURN(
+      const std::vector<uint8_t> authenticated,
+      WriteHandover(ExampleHost(), ExampleVmsWithDigests(), {.key = &key}));
+  LU_ASSIGN_OR_RETURN(const std::vector<uint8_t> last_version,
+                      WriteHandover(ExampleHost(), ExampleVmsWithDigests(),
+                                    {.version = kOldestHandoverVersion}));
 
   std::string uncommitted = valid;
   uncommitted.replace(0, 8, 8, '\0');
@@ -32,6 +40,10 @@ absl::Status WriteExamples(const std::string& directory) {
   torn_vm[200] ^= 1;
   const std::pair<std::string, std::string> examples[] = {
       {absl::StrCat("v", kHandoverVersion, ".handover"), valid},
+      {absl::StrCat("v", kHandoverVersion, "_authenticated.handover"),
+       std::string(authenticated.begin(), authenticated.end())},
+      {absl::StrCat("written_as_v", kOldestHandoverVersion),
+       std::string(last_version.begin(), last_version.end())},
       {"empty", ""},
       {"no_vms", std::string(none.begin(), none.end())},
       {"uncommitted", uncommitted},
