@@ -1,5 +1,6 @@
 #include "state_preserve/handover_text.h"
 
+#include <cmath>
 #include <cstdint>
 #include <vector>
 
@@ -10,6 +11,8 @@
 #include "base/crc32c.h"
 #include "google/protobuf/struct.pb.h"
 #include "google/protobuf/util/json_util.h"
+#include "state_preserve/handover_key.h"
+#include "state_preserve/ram_digest.h"
 
 namespace live_update {
 namespace {
@@ -77,6 +80,48 @@ AuxiliarySummary Summarize(const AuxiliaryRam& ram) {
   return summary;
 }
 
+std::string AuthenticationText(const HandoverReader& reader) {
+  if (reader.authenticity() == Authenticity::kUnauthenticated) {
+    return "authentication: none\n";
+  }
+  return absl::StrCat("authentication: HMAC-SHA256, key id ",
+                      ToHex(reader.key_id()),
+                      reader.authenticity() == Authenticity::kVerified
+                          ? ", verified\n"
+                          : ", NOT CHECKED: no key was given\n");
+}
+
+std::string AuthenticationJson(const HandoverReader& reader) {
+  if (reader.authenticity() == Authenticity::kUnauthenticated) return "null";
+  return absl::StrCat(
+      "{\"algorithm\":\"HMAC-SHA256\",\"key_id\":\"", ToHex(reader.key_id()),
+      "\",\"verified\":",
+      reader.authenticity() == Authenticity::kVerified ? "true" : "false", "}");
+}
+
+// Not the digests themselves: one of a page that is easily guessed tells it.
+std::string RamDigestsJson(const IncomingVm& vm) {
+  if (!vm.ram_digests.has_value()) return "null";
+  const RamDigests& digests = *vm.ram_digests;
+  size_t count = 0;
+  for (const RamDigests::Block& block : digests.blocks()) {
+    count += static_cast<size_t>(block.digests_size());
+  }
+  return absl::StrFormat(
+      "{\"hash\":%d,\"chunk_bytes\":%d,\"all_chunks\":%s,\"digests\":%d,"
+      "\"digest_s\":%.6f}",
+      static_cast<int>(digests.hash()), digests.chunk_bytes(),
+      digests.all_chunks() ? "true" : "false", count,
+      std::isfinite(digests.digest_s()) ? digests.digest_s() : 0.0);
+}
+
+// What was found of the RAM of VM `index`; null if nobody has asked.
+const absl::Status* RamVerdict(const HandoverTextOptions& options,
+                               size_t index) {
+  return index < options.ram_verdicts.size() ? &options.ram_verdicts[index]
+                                             : nullptr;
+}
+
 std::string Indented(absl::string_view text, absl::string_view indent) {
   std::string out;
   size_t begin = 0;
@@ -111,6 +156,18 @@ std::string VmToText(const HandoverReader& reader, size_t index,
         Printable(ram.name()), ram.size_bytes(), summary.stored_bytes,
         summary.crc32c);
   }
+  if (vm->ram_digests.has_value()) {
+    absl::StrAppend(
+        &text, "  RAM digests: ", DescribeRamDigests(*vm->ram_digests), "\n");
+  }
+  if (const absl::Status* ram = RamVerdict(options, index); ram != nullptr) {
+    absl::StrAppend(
+        &text, "  RAM: ",
+        ram->ok() ? (vm->ram_digests.has_value() ? "is what the digests say"
+                                                 : "has no digests")
+                  : Printable(ram->message()),
+        "\n");
+  }
   return text;
 }
 
@@ -125,6 +182,7 @@ std::string VmToJson(const HandoverReader& reader, size_t index,
     return absl::StrCat(json, ",\"error\":", Quoted(vm.status().message()),
                         "}");
   }
+  const absl::Status* const verdict = RamVerdict(options, index);
   std::vector<std::string> auxiliary;
   for (const AuxiliaryRam& ram : vm->auxiliary) {
     const AuxiliarySummary summary = Summarize(ram);
@@ -137,7 +195,11 @@ std::string VmToJson(const HandoverReader& reader, size_t index,
       json, ",\"record\":", ToJson(Shown(vm->record, options)),
       absl::StrFormat(",\"device_state\":{\"bytes\":%d,\"crc32c\":\"%08x\"}",
                       vm->device_state.size(), Crc32c(vm->device_state)),
-      ",\"auxiliary\":[", absl::StrJoin(auxiliary, ","), "]}");
+      ",\"auxiliary\":[", absl::StrJoin(auxiliary, ","),
+      "],\"ram_digests\":", RamDigestsJson(*vm), ",\"ram\":",
+      verdict == nullptr ? "null"
+                         : Quoted(verdict->ok() ? "ok" : verdict->message()),
+      "}");
 }
 
 }  // namespace
@@ -149,6 +211,7 @@ std::string HandoverToText(const HandoverReader& reader,
       "host section at %#x\n",
       reader.version(), reader.total_size(), reader.vms().size(),
       reader.header().host_section_offset);
+  absl::StrAppend(&text, AuthenticationText(reader));
   absl::StrAppend(&text, Indented(reader.host().DebugString(), "  "));
   for (size_t i = 0; i < reader.vms().size(); ++i) {
     absl::StrAppend(&text, VmToText(reader, i, options));
@@ -167,6 +230,7 @@ std::string HandoverToJson(const HandoverReader& reader,
   }
   return absl::StrCat("{\"version\":", reader.version(),
                       ",\"total_size\":", reader.total_size(),
+                      ",\"authentication\":", AuthenticationJson(reader),
                       ",\"host\":", ToJson(reader.host()), ",\"vms\":[",
                       absl::StrJoin(vms, ","), "]}\n");
 }

@@ -3,6 +3,7 @@
 #include <string>
 #include <vector>
 
+#include "absl/strings/str_cat.h"
 #include "base/status_macros.h"
 #include "gmock/gmock.h"
 #include "google/protobuf/struct.pb.h"
@@ -45,7 +46,7 @@ google::protobuf::Struct Parse(const std::string& json) {
 TEST_F(HandoverTextTest, ShowsHostAndVms) {
   EXPECT_THAT(
       HandoverToText(Open(), {}),
-      AllOf(HasSubstr("version 1, "), HasSubstr("2 VMs"),
+      AllOf(HasSubstr("version 2, "), HasSubstr("2 VMs"),
             HasSubstr("kernel_release: \"6.1.0-40-amd64\""),
             HasSubstr("  web-1  at 0x40+"), HasSubstr("name: \"pc.ram\""),
             HasSubstr("device state: 1008 bytes, crc32c "),
@@ -62,6 +63,47 @@ TEST_F(HandoverTextTest, ShowsNoMemoryAndXmlOnlyOnDemand) {
   }
   EXPECT_THAT(HandoverToText(Open(), {.with_domain_xml = true}),
               HasSubstr("<domain"));
+}
+
+TEST_F(HandoverTextTest, SaysWhetherTheMacWasChecked) {
+  EXPECT_THAT(HandoverToText(Open(), {}), HasSubstr("authentication: none"));
+  const HandoverKey key = ExampleKey();
+  ASSERT_OK_AND_ASSIGN(
+      image_, WriteHandover(ExampleHost(), ExampleVms(), {.key = &key}));
+  ASSERT_OK_AND_ASSIGN(const HandoverReader unchecked,
+                       HandoverReader::OpenUnverified(image_));
+  EXPECT_THAT(HandoverToText(unchecked, {}), HasSubstr("NOT CHECKED"));
+  ASSERT_OK_AND_ASSIGN(const HandoverReader checked,
+                       HandoverReader::Open(image_, &key));
+  EXPECT_THAT(
+      HandoverToText(checked, {}),
+      HasSubstr(absl::StrCat("key id ", ToHex(key.id()), ", verified")));
+  EXPECT_TRUE(Parse(HandoverToJson(checked, {}))
+                  .fields()
+                  .at("authentication")
+                  .struct_value()
+                  .fields()
+                  .at("verified")
+                  .bool_value());
+}
+
+TEST_F(HandoverTextTest, ShowsHowMuchRamWasDigestedButNoDigest) {
+  ASSERT_OK_AND_ASSIGN(image_,
+                       WriteHandover(ExampleHost(), ExampleVmsWithDigests()));
+  const HandoverTextOptions options{
+      .ram_verdicts = {absl::OkStatus(), absl::DataLossError("it differs")}};
+  EXPECT_THAT(
+      HandoverToText(Open(), options),
+      AllOf(HasSubstr("RAM digests: 3 pages of 4096 bytes"),
+            HasSubstr("RAM: is what the digests say"),
+            HasSubstr("RAM digests: all of it, 6 chunks of 1073741824 bytes"),
+            HasSubstr("RAM: it differs"),
+            Not(HasSubstr(absl::StrCat(0x1111111111111111)))));
+  const auto json = Parse(HandoverToJson(Open(), options));
+  const auto& vms = json.fields().at("vms").list_value().values();
+  EXPECT_EQ(vms[0].struct_value().fields().at("ram").string_value(), "ok");
+  EXPECT_EQ(vms[1].struct_value().fields().at("ram").string_value(),
+            "it differs");
 }
 
 TEST_F(HandoverTextTest, ShowsWhyAVmIsRefusedAndTheOthers) {
