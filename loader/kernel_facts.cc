@@ -30,23 +30,34 @@ constexpr int kMaxBannerStarts = 4096;
 // What the ABI strings of include/linux/kho/abi/ begin with, before a '-'.
 constexpr absl::string_view kAbiFamilies[] = {"kho", "luo", "memfd"};
 
-// linux_banner; another "Linux version " with a format in it
-// (linux_proc_banner) may come first.
+// Whether a banner has the number of its build: "#1 SMP". A kernel since 6.1
+// also holds a copy that was overridden at its last link, with "# SMP".
+bool HasBuildNumber(absl::string_view banner) {
+  const size_t number = banner.find(" #");
+  return number != absl::string_view::npos && number + 2 < banner.size() &&
+         absl::ascii_isdigit(banner[number + 2]);
+}
+
+// linux_banner, or else its overridden copy; another "Linux version " with a
+// format in it (linux_proc_banner) is neither.
 std::string FindBanner(absl::string_view text) {
   constexpr absl::string_view kStart = "Linux version ";
+  absl::string_view copy;
   size_t at = text.find(kStart);
   for (int i = 0; i < kMaxBannerStarts && at != absl::string_view::npos;
        ++i, at = text.find(kStart, at + 1)) {
     absl::string_view banner = text.substr(at, kMaxBanner);
     banner =
         banner.substr(0, banner.find_first_of(absl::string_view("\n\0", 2)));
-    if (banner.size() > kStart.size() &&
-        absl::ascii_isdigit(banner[kStart.size()]) &&
-        std::all_of(banner.begin(), banner.end(), absl::ascii_isprint)) {
-      return std::string(banner);
+    if (banner.size() <= kStart.size() ||
+        !absl::ascii_isdigit(banner[kStart.size()]) ||
+        !std::all_of(banner.begin(), banner.end(), absl::ascii_isprint)) {
+      continue;
     }
+    if (HasBuildNumber(banner)) return std::string(banner);
+    if (copy.empty()) copy = banner;
   }
-  return "";
+  return std::string(copy);
 }
 
 bool IsNameCharacter(char c) {
@@ -126,8 +137,11 @@ std::string KernelConfig::Get(absl::string_view option) const {
 }
 
 absl::Status AddFacts(absl::string_view contents, KernelFacts* facts) {
-  if (facts->banner.empty()) {
-    facts->banner = FindBanner(contents);
+  if (!HasBuildNumber(facts->banner)) {
+    std::string banner = FindBanner(contents);
+    if (facts->banner.empty() || HasBuildNumber(banner)) {
+      facts->banner = std::move(banner);
+    }
     const std::vector<std::string> words =
         absl::StrSplit(facts->banner, absl::MaxSplits(' ', 3));
     if (words.size() > 2) facts->release = words[2];

@@ -40,6 +40,17 @@ TEST(KernelFactsTest, ReadsAWholeBzImage) {
   EXPECT_EQ(facts.compression, "gzip");
 }
 
+TEST(KernelFactsTest, TakesTheBannerWithABuildNumber) {
+  const std::string copy = "Linux version 6.1.0-56-cloud-amd64 (x) # SMP\n";
+  ASSERT_OK_AND_ASSIGN(
+      const KernelFacts facts,
+      FactsOf(MakeElfKernel(absl::StrCat(copy, TestKernelContents()))));
+  EXPECT_THAT(facts.banner, ::testing::EndsWith("#1 SMP Debian 6.1.1-1"));
+  ASSERT_OK_AND_ASSIGN(const KernelFacts numberless,
+                       FactsOf(MakeElfKernel(copy)));
+  EXPECT_THAT(numberless.banner, ::testing::EndsWith("# SMP"));
+}
+
 TEST(KernelFactsTest, TakesOnlyWholeAbiStrings) {
   ASSERT_OK_AND_ASSIGN(const KernelFacts facts, FactsOf(MakeWholeKernel()));
   EXPECT_THAT(facts.abi_strings,
