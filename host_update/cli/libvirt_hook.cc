@@ -18,7 +18,7 @@ namespace {
 
 void ReplaceXml() {
   const UniqueFd input(dup(STDIN_FILENO));
-  const absl::StatusOr<std::string> xml = ReadAll(input, kMaxDomainXmlBytes);
+  const absl::StatusOr<std::string> xml = ReadAll(input, kMaxXmlBytes);
   if (!xml.ok()) return LogError(xml.status().message());
   const absl::StatusOr<std::string> replaced =
       XmlForRestore(*xml, LibvirtOptions().runtime_directory);

@@ -18,7 +18,7 @@
 
 namespace live_update {
 
-inline constexpr size_t kMaxDomainXmlBytes = size_t{4} << 20;
+inline constexpr size_t kMaxXmlBytes = size_t{4} << 20;
 
 struct DomainFacts {
   std::string name;

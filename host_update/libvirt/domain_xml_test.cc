@@ -29,7 +29,7 @@ constexpr char kSocket[] = "/run/host-update/vm/u/qemu/cpr";
 
 std::string Sample(const std::string& name) {
   return ReadFile(absl::StrCat("host_update/libvirt/testdata/", name),
-                  kMaxDomainXmlBytes)
+                  kMaxXmlBytes)
       .value();
 }
 
@@ -135,8 +135,8 @@ TEST(ReadDomainXmlTest, RefusesEndlessNesting) {
 
 TEST(ReadDomainXmlTest, RefusesMoreThanItsLimit) {
   EXPECT_THAT(
-      ReadDomainXml(absl::StrCat(
-          "<domain>", std::string(kMaxDomainXmlBytes, ' '), "</domain>")),
+      ReadDomainXml(absl::StrCat("<domain>", std::string(kMaxXmlBytes, ' '),
+                                 "</domain>")),
       StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("more than")));
 }
 

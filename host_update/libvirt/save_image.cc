@@ -32,7 +32,7 @@ constexpr uint32_t kRawFormat = 0;
 absl::StatusOr<std::string> ComposeSaveImage(absl::string_view domain_xml,
                                              bool was_running,
                                              absl::string_view device_state) {
-  if (domain_xml.empty() || domain_xml.size() > kMaxDomainXmlBytes ||
+  if (domain_xml.empty() || domain_xml.size() > kMaxXmlBytes ||
       domain_xml.find('\0') != absl::string_view::npos) {
     return absl::InvalidArgumentError(absl::StrCat(
         "save image: no usable domain XML, ", domain_xml.size(), " bytes"));

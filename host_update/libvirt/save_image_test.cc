@@ -50,7 +50,7 @@ TEST(SaveImageTest, RefusesXmlThatTheHeaderCannotDescribe) {
   EXPECT_THAT(ComposeSaveImage(absl::string_view("<a\0/>", 5), true, "QEVM"),
               StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("XML")));
   EXPECT_THAT(
-      ComposeSaveImage(std::string(kMaxDomainXmlBytes + 1, ' '), true, "QEVM"),
+      ComposeSaveImage(std::string(kMaxXmlBytes + 1, ' '), true, "QEVM"),
       StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("XML")));
 }
 

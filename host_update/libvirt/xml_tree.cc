@@ -43,10 +43,9 @@ absl::StatusOr<XmlDoc> ParseDomain(absl::string_view xml) {
     return true;
   }();
   (void)initialised;
-  if (xml.size() > kMaxDomainXmlBytes) {
-    return absl::InvalidArgumentError(absl::StrCat("domain XML of ", xml.size(),
-                                                   " bytes, more than ",
-                                                   kMaxDomainXmlBytes));
+  if (xml.size() > kMaxXmlBytes) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "domain XML of ", xml.size(), " bytes, more than ", kMaxXmlBytes));
   }
   xmlResetLastError();
   const std::unique_ptr<xmlParserCtxt, void (*)(xmlParserCtxt*)> parser(
