@@ -4,7 +4,9 @@
 #define HOST_UPDATE_DEPENDENCIES_H_
 
 #include <cstddef>
+#include <cstdint>
 #include <functional>
+#include <memory>
 #include <string>
 
 #include "absl/status/status.h"
@@ -16,7 +18,10 @@
 #include "host_update/preflight.h"
 #include "loader/kexec.h"
 #include "loader/target_kernel.h"
+#include "state_preserve/format.h"
+#include "state_preserve/handover_key.h"
 #include "state_preserve/preserved_memory.h"
+#include "state_preserve/ram_digest.h"
 
 namespace live_update {
 
@@ -38,6 +43,16 @@ struct Paths {
   std::string autostarted_file = "/run/libvirt/qemu/autostarted";
 };
 
+// What handovers are made with, and what is asked of them.
+struct HandoverSettings {
+  uint32_t version = kHandoverVersion;  // To write.
+  // Null: they are written without a MAC, and none with one is accepted.
+  std::shared_ptr<const HandoverKey> key;
+  // In the old kernel, what to digest; in the new one, kNone: nothing is
+  // compared, else whatever has a digest.
+  RamCoverage verify_ram = RamCoverage::kSample;
+};
+
 struct Dependencies {
   Hypervisor* hypervisor = nullptr;
   PreservedMemory* memory = nullptr;
@@ -55,6 +70,7 @@ struct Dependencies {
   };
   Paths paths;
   TimeLimits limits;
+  HandoverSettings handover;
   size_t parallelism = 8;  // VMs at once.
 };
 

@@ -63,7 +63,7 @@ absl::Status HandOver(PreparedUpdate& update, Journal& journal,
   BoundedSync sync(deps.sync);
   LU_RETURN_IF_ERROR(phases.Enter(Phase::kSave));
   LU_RETURN_IF_ERROR(ForEachVm(update.vms, deps, "save", [&](PreparedVm& vm) {
-    return SaveVm(vm, *update.writer, deps);
+    return SaveVm(update, vm, deps);
   }));
 
   LU_RETURN_IF_ERROR(phases.Enter(Phase::kCommit));

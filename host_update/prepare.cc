@@ -29,7 +29,9 @@ absl::StatusOr<PreparedVm> PrepareVm(VmFacts& facts,
     LU_ASSIGN_OR_RETURN(
         PreservedRam preserved,
         outgoing.PreserveRam(facts.info.ref.uuid, ram.name, ram.fd));
-    vm.ram.push_back({.block = ram.name, .preserved = std::move(preserved)});
+    vm.ram.push_back({.block = ram.name,
+                      .preserved = std::move(preserved),
+                      .fd = std::move(ram.fd)});
   }
   LU_ASSIGN_OR_RETURN(vm.description,
                       deps.hypervisor->Describe(
@@ -65,7 +67,9 @@ absl::StatusOr<PreparedUpdate> Prepare(const UpdateRequest& request,
   LU_ASSIGN_OR_RETURN(absl::Span<uint8_t> area,
                       update.outgoing->ReserveStateArea(StateAreaBytesFor(
                           checked.vms.size(), request.state_bytes_per_vm)));
-  LU_ASSIGN_OR_RETURN(update.writer, HandoverWriter::Create(area));
+  LU_ASSIGN_OR_RETURN(update.writer,
+                      HandoverWriter::Create(area, deps.handover.version,
+                                             deps.handover.key.get()));
   for (VmFacts& facts : checked.vms) {
     absl::StatusOr<PreparedVm> vm = PrepareVm(facts, *update.outgoing, deps);
     if (!vm.ok()) {

@@ -21,6 +21,7 @@ namespace live_update {
 struct PreparedRam {
   std::string block;
   PreservedRam preserved;
+  UniqueFd fd;  // To digest it once the VM is paused.
 };
 
 struct PreparedVm {

@@ -52,7 +52,8 @@ absl::StatusOr<std::unique_ptr<IncomingPreservation>> FindHandover(
   LU_ASSIGN_OR_RETURN(auto unfinished, deps.memory->Unfinished());
   size_t waiting = 0;
   for (auto& set : unfinished) {
-    const auto reader = HandoverReader::Open(set->image());
+    // Its counter alone, to tell whether it was tried: no key is needed.
+    const auto reader = HandoverReader::OpenUnverified(set->image());
     if (!reader.ok() || reader->host().counter() > last_restored) {
       return std::move(set);
     }
@@ -218,7 +219,7 @@ absl::StatusOr<UpdateReport> RestoreAll(const ClockSample& first_line,
 
   // The image is checked whole before any VM is started from it.
   absl::StatusOr<HandoverReader> reader =
-      HandoverReader::Open((*incoming)->image());
+      HandoverReader::Open((*incoming)->image(), deps.handover.key.get());
   const absl::Status trust =
       !reader.ok() ? reader.status()
                    : CheckBelongsHere(reader->host(), host.machine_id,
@@ -232,6 +233,10 @@ absl::StatusOr<UpdateReport> RestoreAll(const ClockSample& first_line,
 
   UpdateReport report = BeginReport(reader->host(), host);
   report.set_handover_bytes((*incoming)->image().size());
+  report.set_handover_version(reader->version());
+  if (reader->authenticity() == Authenticity::kVerified) {
+    report.set_handover_key_id(ToHex(reader->key_id()));
+  }
   BridgeHostClock(reader->host(), first_line, deps, report);
   const SpanClock span_clock(reader->host(), first_line, *deps.clock);
   AddOldKernelSpans(reader->host(), span_clock, report);

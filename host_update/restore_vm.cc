@@ -4,7 +4,9 @@
 
 #include <cerrno>
 #include <string>
+#include <thread>
 #include <utility>
+#include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
@@ -12,6 +14,7 @@
 #include "base/log.h"
 #include "base/status_macros.h"
 #include "state_preserve/auxiliary_ram.h"
+#include "state_preserve/ram_digest.h"
 
 namespace live_update {
 namespace {
@@ -137,12 +140,46 @@ absl::StatusOr<bool> RunsAlready(const IncomingVm& vm,
   return false;
 }
 
+// Compares RAM with its digests, before anything runs on it.
+absl::Status CompareRam(const IncomingVm& vm, const RestorableVm& restorable,
+                        VmReport& report) {
+  const absl::Time start = absl::Now();
+  std::vector<RamToDigest> blocks;
+  for (const CprFd& cpr : restorable.saved.cpr_fds) {
+    for (const RamBlock& block : vm.record.blocks()) {
+      if (!block.has_in_place() || block.name() != cpr.name) continue;
+      blocks.push_back({.name = block.name(),
+                        .size_bytes = block.size_bytes(),
+                        .fd = &cpr.fd});
+    }
+  }
+  const size_t threads =
+      vm.ram_digests->all_chunks() ? std::thread::hardware_concurrency() : 1;
+  const absl::Status status = VerifyRam(*vm.ram_digests, blocks, threads);
+  report.set_digest_after_s(absl::ToDoubleSeconds(absl::Now() - start));
+  report.set_ram_digests(DescribeRamDigests(*vm.ram_digests));
+  if (absl::IsDataLoss(status)) {
+    report.set_next_step(absl::StrCat(
+        "its memory is kept, but something wrote to it: `host-update restore "
+        "--retry ",
+        vm.record.name(),
+        " --verify-ram none` lets it run on nevertheless, `host-update restore "
+        "--discard ",
+        vm.record.name(), "` gives it up"));
+  }
+  return status;
+}
+
 absl::Status TryRestore(const IncomingVm& vm, IncomingPreservation& incoming,
                         const Dependencies& deps, VmReport& report) {
   LU_ASSIGN_OR_RETURN(const bool runs, RunsAlready(vm, incoming, deps));
   LU_ASSIGN_OR_RETURN(const RestorableVm restorable,
                       Assemble(vm, incoming, report));
   if (runs) return absl::OkStatus();
+  if (vm.ram_digests.has_value() &&
+      deps.handover.verify_ram != RamCoverage::kNone) {
+    LU_RETURN_IF_ERROR(CompareRam(vm, restorable, report));
+  }
   return deps.hypervisor->Restore(restorable,
                                   absl::Now() + deps.limits.restore);
 }
@@ -156,6 +193,9 @@ void RestoreVm(const IncomingVm& vm, IncomingPreservation& incoming,
   report.set_was_running(vm.record.was_running());
   report.set_pause_s(vm.record.pause_s());
   report.set_save_s(vm.record.save_s());
+  if (vm.ram_digests.has_value()) {
+    report.set_digest_before_s(vm.ram_digests->digest_s());
+  }
   const absl::Status status = TryRestore(vm, incoming, deps, report);
   if (status.ok()) {
     report.set_result(VmReport::RESTORED);
@@ -163,11 +203,14 @@ void RestoreVm(const IncomingVm& vm, IncomingPreservation& incoming,
   }
   report.set_result(VmReport::NOT_RESTORED);
   report.set_reason(std::string(status.message()));
-  report.set_next_step(absl::StrCat(
-      "memory and state are kept; mend the cause, then `host-update restore "
-      "--retry ",
-      vm.record.name(), "`, or give it up with `host-update restore --discard ",
-      vm.record.name(), "`"));
+  if (report.next_step().empty()) {
+    report.set_next_step(absl::StrCat(
+        "memory and state are kept; mend the cause, then `host-update restore "
+        "--retry ",
+        vm.record.name(),
+        "`, or give it up with `host-update restore --discard ",
+        vm.record.name(), "`"));
+  }
   LogError(
       absl::StrCat(vm.record.name(), " is not restored: ", status.message()));
 }

@@ -45,7 +45,8 @@ absl::StatusOr<ProtectedVm> FindProtectedVm(const std::string& name_or_uuid,
       return ProtectedVm{.set = std::move(set), .uuid = uuid};
     }
     // A transient VM is known to the image alone.
-    const auto reader = HandoverReader::Open(set->image());
+    const auto reader =
+        HandoverReader::Open(set->image(), deps.handover.key.get());
     if (!reader.ok()) continue;
     for (size_t i = 0; i < reader->vms().size(); ++i) {
       if (reader->vms()[i].name == name_or_uuid &&
@@ -90,8 +91,9 @@ absl::StatusOr<UpdateReport> RetryVm(const std::string& name_or_uuid,
   LU_ASSIGN_OR_RETURN(const HostFacts host, deps.host_facts());
   LU_ASSIGN_OR_RETURN(const ProtectedVm kept,
                       FindProtectedVm(name_or_uuid, deps));
-  LU_ASSIGN_OR_RETURN(const HandoverReader reader,
-                      HandoverReader::Open(kept.set->image()));
+  LU_ASSIGN_OR_RETURN(
+      const HandoverReader reader,
+      HandoverReader::Open(kept.set->image(), deps.handover.key.get()));
   // Its counter was used up by the first try; everything else must still fit.
   LU_RETURN_IF_ERROR(CheckBelongsHere(reader.host(), host.machine_id,
                                       host.boot_id, /*last_counter=*/0));

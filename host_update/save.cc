@@ -3,8 +3,11 @@
 #include <sys/stat.h>
 
 #include <cerrno>
+#include <optional>
 #include <string>
+#include <thread>
 #include <utility>
+#include <vector>
 
 #include "absl/container/flat_hash_set.h"
 #include "absl/strings/str_cat.h"
@@ -15,6 +18,8 @@
 #include "host_update/clock.h"
 #include "host_update/identity.h"
 #include "state_preserve/auxiliary_ram.h"
+#include "state_preserve/handover_writer.h"
+#include "state_preserve/ram_digest.h"
 
 namespace live_update {
 namespace {
@@ -98,6 +103,27 @@ absl::Status AddBlocks(const PreparedVm& vm, const SavedVm& saved,
   return absl::OkStatus();
 }
 
+// Of a paused and saved VM: nobody writes to its RAM.
+absl::StatusOr<RamDigests> DigestRamOf(const PreparedVm& vm,
+                                       const std::string& update_id,
+                                       RamCoverage coverage) {
+  const absl::Time start = absl::Now();
+  std::vector<RamToDigest> blocks;
+  for (const PreparedRam& ram : vm.ram) {
+    blocks.push_back({.name = ram.block,
+                      .size_bytes = ram.preserved.identity.size_bytes,
+                      .fd = &ram.fd});
+  }
+  const size_t threads =
+      coverage == RamCoverage::kAll ? std::thread::hardware_concurrency() : 1;
+  LU_ASSIGN_OR_RETURN(
+      RamDigests digests,
+      DigestRam(blocks, coverage,
+                absl::StrCat(update_id, "/", vm.info.ref.uuid), threads));
+  digests.set_digest_s(absl::ToDoubleSeconds(absl::Now() - start));
+  return digests;
+}
+
 }  // namespace
 
 absl::Status PauseVm(PreparedVm& vm, const Dependencies& deps) {
@@ -133,7 +159,7 @@ absl::Status RefuseNewcomers(const PreparedUpdate& update,
   return absl::OkStatus();
 }
 
-absl::Status SaveVm(PreparedVm& vm, HandoverWriter& writer,
+absl::Status SaveVm(const PreparedUpdate& update, const PreparedVm& vm,
                     const Dependencies& deps) {
   const absl::Time start = absl::Now();
   const absl::Time deadline = start + deps.limits.save;
@@ -161,8 +187,14 @@ absl::Status SaveVm(PreparedVm& vm, HandoverWriter& writer,
   record.set_pause_s(vm.pause_s);
   std::vector<AuxiliaryRam> auxiliary;
   LU_RETURN_IF_ERROR(AddBlocks(vm, saved, record, auxiliary));
+  std::optional<RamDigests> digests;
+  if (deps.handover.verify_ram != RamCoverage::kNone) {
+    LU_ASSIGN_OR_RETURN(
+        digests, DigestRamOf(vm, update.update_id, deps.handover.verify_ram));
+  }
   record.set_save_s(absl::ToDoubleSeconds(absl::Now() - start));
-  return writer.AddVm(record, saved.device_state, auxiliary);
+  return update.writer->AddVm(record, saved.device_state, auxiliary,
+                              digests.has_value() ? &*digests : nullptr);
 }
 
 absl::Status Commit(PreparedUpdate& update, const ClockSample& started,

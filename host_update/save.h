@@ -11,7 +11,6 @@
 #include "host_update/journal.pb.h"
 #include "host_update/prepare.h"
 #include "state_preserve/handover.pb.h"
-#include "state_preserve/handover_writer.h"
 
 namespace live_update {
 
@@ -24,8 +23,10 @@ absl::Status RefuseNewcomers(const PreparedUpdate& update,
                              const Dependencies& deps);
 
 // Takes a paused VM's state out of QEMU, proves that its RAM is the memory that
-// was preserved, and adds it all to the handover. The VM stays paused.
-absl::Status SaveVm(PreparedVm& vm, HandoverWriter& writer,
+// was preserved, digests that as deps.handover asks, and adds it all to the
+// handover of `update`. The VM, one of update.vms, stays paused. Threads may
+// save different VMs at the same time.
+absl::Status SaveVm(const PreparedUpdate& update, const PreparedVm& vm,
                     const Dependencies& deps);
 
 // Makes the handover valid. From here on the next kernel will restore from it,

@@ -58,6 +58,13 @@ std::string VmText(const VmReport& vm) {
       vm.resume_s(), Bytes(vm.device_state_bytes()),
       Bytes(vm.auxiliary_bytes()), Bytes(vm.ram_bytes()),
       vm.ram_bytes_copied());
+  if (!vm.ram_digests().empty()) {
+    absl::StrAppendFormat(
+        &text,
+        "      RAM as before by its digests: %s; took %.3f s before, %.3f s "
+        "after\n",
+        vm.ram_digests(), vm.digest_before_s(), vm.digest_after_s());
+  }
   for (const std::string& line : vm.ram_proof()) {
     absl::StrAppend(&text, "      ", line, "\n");
   }
@@ -127,6 +134,13 @@ std::string ReportText(const UpdateReport& report) {
       absl::StrAppendFormat(&text, "  %-8s at %8.3f s  took %8.3f s\n",
                             span.phase(), span.start_s(), span.duration_s());
     }
+  }
+  if (report.handover_version() != 0) {
+    absl::StrAppendFormat(
+        &text, "  handover of version %d, %s\n", report.handover_version(),
+        report.handover_key_id().empty()
+            ? "not authenticated"
+            : "authenticated with the key of id " + report.handover_key_id());
   }
   for (const VmReport& vm : report.vms()) absl::StrAppend(&text, VmText(vm));
   return text;
