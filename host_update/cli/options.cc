@@ -1,5 +1,6 @@
 #include "host_update/cli/options.h"
 
+#include <map>
 #include <string>
 
 #include "CLI/CLI.hpp"
@@ -41,6 +42,23 @@ void AddSeconds(CLI::App& command, const std::string& name,
       ->default_str(std::to_string(absl::ToInt64Seconds(limit)));
 }
 
+void AddVerifyRam(CLI::App& app, RamCoverage& coverage) {
+  const std::map<std::string, RamCoverage> words = {
+      {"none", RamCoverage::kNone},
+      {"sample", RamCoverage::kSample},
+      {"all", RamCoverage::kAll}};
+  app.add_option_function<std::string>(
+         "--verify-ram",
+         [&coverage, words](const std::string& word) {
+           coverage = words.at(word);
+         },
+         "Digest the VMs' RAM after the pause and compare it before they run "
+         "on: some pages, all of it, or none; of restore, none: don't compare")
+      ->check(CLI::IsMember({"sample", "all", "none"}))
+      ->type_name("HOW MUCH")
+      ->default_str("sample");
+}
+
 }  // namespace
 
 std::variant<Options, int> ParseOptions(int argc, char** argv) {
@@ -58,6 +76,12 @@ std::variant<Options, int> ParseOptions(int argc, char** argv) {
   app.add_option("--dax-dir", options.dax_dir,
                  "Where the DAX file system with the VMs' RAM is mounted")
       ->capture_default_str();
+  app.add_option("--handover-key", options.handover_key,
+                 "File with the secret that authenticates handovers, 32 to "
+                 "4096 bytes, mode 0600; else the systemd credential "
+                 "handover-key, if there is one")
+      ->type_name("FILE");
+  AddVerifyRam(app, options.verify_ram);
   app.add_option("--connect", options.connect_uri, "libvirt's URI")
       ->capture_default_str();
 
@@ -80,6 +104,12 @@ std::variant<Options, int> ParseOptions(int argc, char** argv) {
              "Longest wait for one VM's state");
   AddSeconds(*update, "--sync-timeout", options.limits.sync,
              "Longest wait for file systems to be written out");
+  update
+      ->add_option("--handover-version", options.handover_version,
+                   "Format of the handover, if the target's host-update is "
+                   "older than this one")
+      ->check(CLI::Range(kOldestHandoverVersion, kHandoverVersion))
+      ->capture_default_str();
   update
       ->add_option_function<uint64_t>(
           "--state-mib-per-vm",

@@ -3,6 +3,7 @@
 #ifndef HOST_UPDATE_CLI_OPTIONS_H_
 #define HOST_UPDATE_CLI_OPTIONS_H_
 
+#include <cstdint>
 #include <optional>
 #include <string>
 #include <variant>
@@ -29,6 +30,9 @@ struct Options {
   std::string dax_dir = "/var/lib/host-update/ram";
   std::string connect_uri = "qemu:///system";
   TimeLimits limits;
+  std::string handover_key;  // A file; empty: maybe a credential has it.
+  uint32_t handover_version = kHandoverVersion;  // update
+  RamCoverage verify_ram = RamCoverage::kSample;
 
   UpdateRequest request;        // check, update
   bool dry_run = false;         // update

@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include <atomic>
+#include <cstdlib>
 #include <memory>
 #include <string>
 #include <utility>
@@ -11,9 +12,11 @@
 
 #include "absl/strings/str_cat.h"
 #include "base/log.h"
+#include "base/status_macros.h"
 #include "host_update/cli/commands.h"
 #include "host_update/cli/exit_code.h"
 #include "host_update/cli/libvirt_hook.h"
+#include "host_update/cli/operator_key.h"
 #include "host_update/cli/options.h"
 #include "host_update/clock.h"
 #include "host_update/host_facts.h"
@@ -21,6 +24,7 @@
 #include "loader/linux_kexec.h"
 #include "loader/target_kernel.h"
 #include "state_preserve/dax_memory.h"
+#include "state_preserve/handover_writer.h"
 
 namespace live_update {
 namespace {
@@ -55,6 +59,21 @@ bool NeedsHypervisor(const Options& options) {
   }
 }
 
+// Reads the operator's key, if this command looks at handovers, and takes over
+// what else was said about them.
+absl::Status SetHandover(const Options& options, HandoverSettings& handover) {
+  handover.version = options.handover_version;
+  handover.verify_ram = options.verify_ram;
+  const bool reads_or_writes_one =
+      options.command == Command::kUpdate ||
+      (options.command == Command::kRestore && !options.hold_autostart);
+  if (!reads_or_writes_one) return absl::OkStatus();
+  LU_ASSIGN_OR_RETURN(
+      handover.key,
+      LoadOperatorKey(options.handover_key, getenv("CREDENTIALS_DIRECTORY")));
+  return CheckWritable(handover.version, handover.key != nullptr);
+}
+
 int End(ExitCode code) { return static_cast<int>(code); }
 
 }  // namespace
@@ -79,6 +98,11 @@ int RunProgram(int argc, char** argv,
         {.root = "", .preserved_directory = options.dax_dir});
   };
   deps.read_target = loader::ReadTargetKernel;
+  if (absl::Status status = SetHandover(options, deps.handover); !status.ok()) {
+    LogError(status.message());
+    return End(absl::IsInvalidArgument(status) ? ExitCode::kUsage
+                                               : ExitCodeOf(status));
+  }
   loader::LinuxKexec kexec;
   deps.kexec = &kexec;
 
