@@ -12,7 +12,7 @@
 // Words are those of the kernel's Live Update Orchestrator
 // (Documentation/userspace-api/liveupdate.rst): preserve, unpreserve, retrieve,
 // finish. Backends: dax_memory.h, which also works on any directory (tests;
-// updates of QEMU alone).
+// updates of QEMU alone); luo_memory.h.
 //
 // Objects made by a PreservedMemory may be used after it is gone. Calls for
 // different VMs may come from several threads at once.
@@ -36,11 +36,10 @@ namespace live_update {
 // Which bytes a RAM block is. Equal before and after means: the same memory,
 // never copied. `device` and `inode` as in stat(2).
 //
-// Inode and size are a file system's own and stand over a kexec. The device
-// number is this kernel's: the next one may give the same file system another.
-// So within one kernel all three are compared; RetrieveRam() compares inode and
-// size, and asks instead of `device` that the block lies in the file system in
-// which the set was found.
+// Within one kernel all three are compared. Over a kexec a backend compares
+// those that stand over it, RetrieveRam() does it, and its README says which:
+// dax inode and size (and that the file system is the one in which the set was
+// found); luo size and token, as a retrieved memfd is a new inode.
 struct RamIdentity {
   uint64_t device = 0;
   uint64_t inode = 0;
@@ -57,7 +56,8 @@ struct PreservedRam {
 
 // What one update preserves, in the old kernel. Destroying it without
 // Unpreserve() leaves everything in place (the process may be about to jump, or
-// was killed: then DiscardStaleOutgoing undoes it).
+// was killed: then DiscardStaleOutgoing undoes it) as long as the
+// PreservedMemory that made it lives.
 class OutgoingPreservation {
  public:
   virtual ~OutgoingPreservation() = default;
