@@ -653,7 +653,12 @@ TEST_F(LuoMemoryTest, TheKeepersDeathLosesWhatWaitsAndNothingThatRuns) {
               StatusIs(absl::StatusCode::kDataLoss, HasSubstr("lost")));
   EXPECT_THAT(incoming->Release(kWeb), IsOk());
   EXPECT_EQ(Unfinished(), nullptr);
+  // Said once; then the host goes on without.
+  EXPECT_THAT(memory_->Retrieve(),
+              StatusIs(absl::StatusCode::kDataLoss,
+                       HasSubstr("keeper of the last kernel's handover was")));
   EXPECT_FALSE(HasHandover());
+  EXPECT_THAT(memory_->Begin("u2"), IsOk());
 }
 
 TEST_F(LuoMemoryTest, ManyVmsAreReleasedAtOnce) {

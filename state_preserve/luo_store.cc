@@ -27,6 +27,9 @@ namespace {
 
 constexpr absl::Duration kPollInterval = absl::Milliseconds(20);
 constexpr uint64_t kMaxIdBytes = 64;
+constexpr uint64_t kMaxNoteBytes = 1024;
+constexpr absl::string_view kNoHandover = "none";
+constexpr absl::string_view kHandoverTaken = "taken";
 constexpr uint64_t kMaxMeminfoBytes = 1 << 16;
 
 }  // namespace
@@ -102,8 +105,13 @@ absl::StatusOr<std::unique_ptr<LuoDevice>> LuoStore::OpenDevice() const {
   }
 }
 
-std::string LuoStore::NoneMarker() const {
-  return absl::StrCat(run_dir_, "/luo-no-handover");
+std::string LuoStore::NotePath() const {
+  return absl::StrCat(run_dir_, "/luo-handover");
+}
+
+// With the boot's id, should the folder be of another boot after all.
+std::string LuoStore::Note(absl::string_view what) const {
+  return absl::StrCat(boot_id_, " ", what, "\n");
 }
 
 absl::StatusOr<LuoStore::Handover> LuoStore::FindHandover() const {
@@ -113,8 +121,14 @@ absl::StatusOr<LuoStore::Handover> LuoStore::FindHandover() const {
   }
   const std::string fresh = LuoNewName(kLuoHandoverSession);
   if (absl::c_linear_search(kept, fresh)) return Handover::kNew;
-  const absl::StatusOr<std::string> none = ReadFile(NoneMarker(), kMaxIdBytes);
-  if (none.ok() && *none == boot_id_) return Handover::kNone;
+  const absl::StatusOr<std::string> note = ReadFile(NotePath(), kMaxNoteBytes);
+  if (note.ok() && *note == Note(kNoHandover)) return Handover::kNone;
+  if (note.ok() && *note == Note(kHandoverTaken)) {
+    LU_RETURN_IF_ERROR(NoteNoHandover());
+    return absl::DataLossError(
+        "the keeper of the last kernel's handover was killed, and with it the "
+        "VMs that waited to be restored are lost: start them afresh");
+  }
 
   // The keeper first: if it can't be started, what is retrieved would be lost.
   LU_RETURN_IF_ERROR(keeper_.EnsureStarted());
@@ -131,6 +145,12 @@ absl::StatusOr<LuoStore::Handover> LuoStore::FindHandover() const {
   if (!session.ok()) return session.status();
   LU_RETURN_IF_ERROR(Annotate(keeper_.Put(fresh, (*session)->fd()),
                               "the handover was retrieved and can't be kept"));
+  if (absl::Status noted =
+          WriteFileAtomically(NotePath(), Note(kHandoverTaken));
+      !noted.ok()) {
+    LogWarning(absl::StrCat("that there is a handover can't be noted: ",
+                            noted.message()));
+  }
   return Handover::kNew;
 }
 
@@ -197,7 +217,7 @@ absl::Status LuoStore::Finish(const std::string& name) const {
 }
 
 absl::Status LuoStore::NoteNoHandover() const {
-  return WriteFileAtomically(NoneMarker(), boot_id_);
+  return WriteFileAtomically(NotePath(), Note(kNoHandover));
 }
 
 absl::StatusOr<uint64_t> LuoStore::FreeBytes() {

@@ -34,7 +34,7 @@ struct LuoMemoryOptions {
   std::string device = "/dev/liveupdate";
 
   // Must be of this boot only (a tmpfs): the keeper's socket, a lock, and a
-  // note that this boot has no handover.
+  // note of whether this boot has a handover.
   std::string run_dir = "/run/host-update";
 
   // /proc/sys/kernel/random/boot_id if empty. Tests play other boots.
@@ -72,7 +72,8 @@ class LuoStore {
 
   // Under Lock(). Finds out what the last kernel left, which the kernel tells
   // only by giving it away: then the keeper has it. No call to the kernel if
-  // the answer is known.
+  // the answer is known. kDataLoss, once: the keeper died with what it had;
+  // kNone from then on.
   absl::StatusOr<Handover> FindHandover() const;
 
   // Under Lock(). Moves a VM's session from the kernel to the keeper, as far as
@@ -103,7 +104,8 @@ class LuoStore {
   LuoStore(const LuoMemoryOptions& options, std::string boot_id);
 
  private:
-  std::string NoneMarker() const;
+  std::string NotePath() const;
+  std::string Note(absl::string_view what) const;
 
   const std::string run_dir_;
   const std::string boot_id_;
