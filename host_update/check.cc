@@ -6,6 +6,7 @@
 
 #include "absl/time/time.h"
 #include "base/status_macros.h"
+#include "host_update/backend.h"
 #include "host_update/journal.h"
 #include "host_update/parallel.h"
 #include "host_update/prepare.h"
@@ -37,6 +38,7 @@ size_t CountActive(const std::vector<VmInfo>& vms) {
 
 absl::StatusOr<CheckedHost> CheckHost(const UpdateRequest& request,
                                       const Dependencies& deps) {
+  LU_ASSIGN_OR_RETURN(const Backend backend, ParseBackend(request.backend));
   CheckedHost checked;
   LU_ASSIGN_OR_RETURN(checked.host, deps.host_facts());
   LU_ASSIGN_OR_RETURN(checked.all_vms,
@@ -60,7 +62,9 @@ absl::StatusOr<CheckedHost> CheckHost(const UpdateRequest& request,
        .target = has_target ? &checked.target : nullptr,
        .state_area_bytes = StateAreaBytesFor(CountActive(checked.all_vms),
                                              request.state_bytes_per_vm),
-       .update_interrupted = journal.has_value()});
+       .update_interrupted = journal.has_value(),
+       .backend = backend,
+       .overrides = request.overrides});
   for (ExaminedVm& vm : examined) {
     if (vm.info.state != VmState::kOff && vm.facts.ok()) {
       checked.vms.push_back(*std::move(vm.facts));

@@ -22,6 +22,8 @@ struct UpdateRequest {
   std::string initrd_path;
   std::string append;  // Added to the running kernel's command line.
   uint64_t state_bytes_per_vm = uint64_t{48} << 20;  // Reserved for each VM.
+  std::string backend = "dax";         // As ParseBackend() takes it.
+  std::vector<std::string> overrides;  // Codes of findings; CheckOverride'd.
 };
 
 // What the check saw, for the steps after it.
@@ -34,7 +36,8 @@ struct CheckedHost {
 };
 
 // Looks at the host, the target kernel and all VMs, and changes nothing.
-// kUnavailable: the hypervisor can't be reached.
+// kUnavailable: the hypervisor can't be reached; kInvalidArgument: there is no
+// such backend.
 absl::StatusOr<CheckedHost> CheckHost(const UpdateRequest& request,
                                       const Dependencies& deps);
 

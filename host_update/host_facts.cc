@@ -2,8 +2,11 @@
 
 #include <fcntl.h>
 #include <linux/capability.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
+#include <array>
 #include <cstddef>
 #include <vector>
 
@@ -26,6 +29,8 @@ constexpr uint64_t kMaxSmall = 64 << 10;
 constexpr uint64_t kMaxIomem = uint64_t{4} << 20;
 constexpr size_t kFirstCpu = 8 << 10;  // Of /proc/cpuinfo: one CPU and more.
 constexpr size_t kMaxInterfaces = 65536;
+constexpr size_t kMaxOpenFiles = 1 << 20;  // Of all processes, looked at.
+constexpr char kLuoDevice[] = "/dev/liveupdate";
 
 // A file that every host has, without the white space at its end.
 absl::StatusOr<std::string> ReadLine(const std::string& path) {
@@ -99,6 +104,65 @@ absl::StatusOr<loader::MemoryMap> ReadMemoryMap(const std::string& root) {
   return loader::ParseIomem(text);
 }
 
+// What a symbolic link says, up to 255 bytes; "" if it can't be read.
+std::string ReadLink(const std::string& path) {
+  std::array<char, 256> target;
+  const ssize_t size = readlink(path.c_str(), target.data(), target.size());
+  return size > 0 ? std::string(target.data(), static_cast<size_t>(size)) : "";
+}
+
+// The names in a folder that are numbers; none if it can't be read.
+std::vector<std::string> NumbersIn(const std::string& path) {
+  const auto folder = OpenDirectory(path);
+  if (!folder.ok()) return {};
+  std::vector<std::string> names =
+      ListDirectory(*folder).value_or(std::vector<std::string>());
+  names.erase(std::remove_if(names.begin(), names.end(),
+                             [](const std::string& name) {
+                               return !std::all_of(name.begin(), name.end(),
+                                                   absl::ascii_isdigit);
+                             }),
+              names.end());
+  return names;
+}
+
+// The first other process that has LUO's device open, if any.
+std::string FindLuoHolder(const std::string& root) {
+  const std::string self = ReadLink(root + "/proc/self");
+  size_t looked_at = 0;
+  for (const std::string& process : NumbersIn(root + "/proc")) {
+    if (process == self) continue;
+    const std::string folder = absl::StrCat(root, "/proc/", process);
+    for (const std::string& fd : NumbersIn(folder + "/fd")) {
+      if (++looked_at > kMaxOpenFiles) return "";
+      if (ReadLink(absl::StrCat(folder, "/fd/", fd)) != kLuoDevice) continue;
+      return absl::StrCat(ReadLine(folder + "/comm").value_or("process"), " (",
+                          process, ")");
+    }
+  }
+  return "";
+}
+
+// The choice in brackets: "always within_size [advise] never".
+std::string Chosen(absl::string_view choices) {
+  for (absl::string_view word : absl::StrSplit(choices, ' ')) {
+    if (absl::ConsumePrefix(&word, "[") && absl::ConsumeSuffix(&word, "]")) {
+      return std::string(word);
+    }
+  }
+  return "";
+}
+
+LuoFacts ReadLuo(const std::string& root) {
+  struct stat info {};
+  return {
+      .device = stat((root + kLuoDevice).c_str(), &info) == 0,
+      .holder = FindLuoHolder(root),
+      .shmem_huge = Chosen(
+          ReadLine(root + "/sys/kernel/mm/transparent_hugepage/shmem_enabled")
+              .value_or(""))};
+}
+
 std::set<std::string> ReadInterfaces(const std::string& root) {
   const auto folder = OpenDirectory(root + "/sys/class/net");
   if (!folder.ok()) return {};
@@ -136,6 +200,11 @@ absl::StatusOr<HostFacts> CollectHostFacts(const HostFactsOptions& options) {
                                "current_clocksource")
                           .value_or("");
   facts.network_interfaces = ReadInterfaces(root);
+  if (options.luo) {
+    facts.luo = ReadLuo(root);
+    facts.running_kernel =
+        loader::ReadRunningKernel(root, facts.kernel_release);
+  }
   return facts;
 }
 

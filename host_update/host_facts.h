@@ -13,8 +13,17 @@
 #include "host_update/preserved_mount.h"
 #include "loader/linux_kexec.h"
 #include "loader/memory_map.h"
+#include "loader/running_kernel.h"
 
 namespace live_update {
+
+// The kernel's Live Update Orchestrator, as far as it can be seen without
+// opening its device: the first open takes over what an earlier kernel left.
+struct LuoFacts {
+  bool device = false;     // /dev/liveupdate is there.
+  std::string holder;      // "systemd (1)" has it open; it takes one at a time.
+  std::string shmem_huge;  // Huge pages for memfds: "never", "advise", …
+};
 
 struct HostFacts {
   std::string kernel_release;  // uname -r
@@ -40,12 +49,18 @@ struct HostFacts {
   bool nonstop_tsc = false;
 
   std::set<std::string> network_interfaces;
+
+  // Read only if asked for: it takes a second.
+  LuoFacts luo;
+  absl::StatusOr<loader::RunningKernel> running_kernel =
+      absl::UnknownError("not read");
 };
 
 struct HostFactsOptions {
   std::string root;  // Before /proc, /sys and /etc; "" but in tests.
   std::string
       preserved_directory;  // In the DAX file system. Also below `root`.
+  bool luo = false;         // Also what only the backend "luo" needs.
 };
 
 // Reads everything. What has its own StatusOr, or may be unset, does not fail

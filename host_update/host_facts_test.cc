@@ -61,9 +61,14 @@ class HostFactsTest : public ::testing::Test {
     std::ofstream(root_ + path, std::ios::binary) << text;
   }
 
-  absl::StatusOr<HostFacts> Collect() {
+  absl::StatusOr<HostFacts> Collect(bool luo = false) {
     return CollectHostFacts(
-        {.root = root_, .preserved_directory = "/mnt/dax/vms"});
+        {.root = root_, .preserved_directory = "/mnt/dax/vms", .luo = luo});
+  }
+  void Link(const std::string& path, const std::string& target) {
+    std::filesystem::create_directories(
+        std::filesystem::path(root_ + path).parent_path());
+    std::filesystem::create_symlink(target, root_ + path);
   }
 
   const std::string root_ =
@@ -89,6 +94,34 @@ TEST_F(HostFactsTest, ReadsAHost) {
   EXPECT_TRUE(host.constant_tsc);
   EXPECT_TRUE(host.nonstop_tsc);
   EXPECT_THAT(host.network_interfaces, UnorderedElementsAre("br0", "lo"));
+}
+
+TEST_F(HostFactsTest, LooksForLuoOnlyIfItIsAskedFor) {
+  Write("/dev/liveupdate", "");
+  Write("/sys/kernel/mm/transparent_hugepage/shmem_enabled",
+        "always within_size [advise] never deny force\n");
+  ASSERT_OK_AND_ASSIGN(const HostFacts dax, Collect());
+  EXPECT_FALSE(dax.luo.device);
+  EXPECT_THAT(dax.running_kernel,
+              StatusIs(absl::StatusCode::kUnknown, HasSubstr("not read")));
+  ASSERT_OK_AND_ASSIGN(const HostFacts luo, Collect(true));
+  EXPECT_TRUE(luo.luo.device);
+  EXPECT_EQ(luo.luo.holder, "");
+  EXPECT_EQ(luo.luo.shmem_huge, "advise");
+  EXPECT_THAT(luo.running_kernel,
+              StatusIs(absl::StatusCode::kFailedPrecondition,
+                       HasSubstr("/proc/version")));
+}
+
+TEST_F(HostFactsTest, FindsWhoHasLuoOpenWithoutOpeningIt) {
+  Link("/dev/liveupdate", "none");  // Which can't be opened.
+  Write("/proc/7/comm", "idle\n");
+  Link("/proc/7/fd/0", "/dev/null");
+  Write("/proc/12/comm", "systemd\n");
+  Link("/proc/12/fd/3", "/dev/liveupdate");
+  ASSERT_OK_AND_ASSIGN(const HostFacts host, Collect(true));
+  EXPECT_FALSE(host.luo.device);
+  EXPECT_EQ(host.luo.holder, "systemd (12)");
 }
 
 TEST_F(HostFactsTest, FindsThePmemDeviceUnderTheDirectory) {

@@ -95,6 +95,9 @@ void FillReport(const Journal& journal, const CheckedHost& checked,
   report.set_boot_id_before(checked.host.boot_id);
   report.set_boot_id_after(checked.host.boot_id);
   report.set_failed_phase(std::string(PhaseName(failed_in)));
+  for (const Finding& finding : checked.report.findings()) {
+    if (finding.overridden()) *report.add_findings() = finding;
+  }
   std::vector<std::string> reasons = {std::string(status.message())};
   for (const auto* lines :
        {&undone.gone, &undone.not_resumed, &undone.left_over}) {
@@ -126,6 +129,11 @@ LiveUpdateResult LiveUpdate(const UpdateRequest& request,
     result.no_go = true;
     result.status = absl::FailedPreconditionError("the check says no-go");
     return result;
+  }
+  for (const Finding& finding : result.check.findings()) {
+    if (!finding.overridden()) continue;
+    LogWarning(absl::StrCat(finding.code(), " ", finding.subject(), ": ",
+                            finding.message()));
   }
 
   Journal journal;

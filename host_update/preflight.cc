@@ -1,16 +1,21 @@
 #include "host_update/preflight.h"
 
 #include <fcntl.h>
+#include <linux/magic.h>
 #include <sys/stat.h>
+#include <sys/statfs.h>
 #include <sys/sysmacros.h>
 
 #include <algorithm>
 #include <cerrno>
+#include <iterator>
 #include <string>
 #include <utility>
 
 #include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
 #include "host_update/preflight_findings.h"
 
@@ -25,9 +30,14 @@ absl::StatusOr<RamPlace> PlaceOf(const GuestRam& ram) {
   if (statx(ram.fd.get(), "", AT_EMPTY_PATH, STATX_NLINK, &info) != 0) {
     return absl::ErrnoToStatus(errno, "statx");
   }
+  struct statfs file_system {};
+  if (fstatfs(ram.fd.get(), &file_system) != 0) {
+    return absl::ErrnoToStatus(errno, "fstatfs");
+  }
   return RamPlace{.device = makedev(info.stx_dev_major, info.stx_dev_minor),
                   .links = info.stx_nlink,
-                  .dax = (info.stx_attributes & STATX_ATTR_DAX) != 0};
+                  .dax = (info.stx_attributes & STATX_ATTR_DAX) != 0,
+                  .shmem = file_system.f_type == TMPFS_MAGIC};
 }
 
 // The leading number of "10", "10~rc1".
@@ -37,7 +47,32 @@ int LeadingNumber(absl::string_view text) {
   return absl::SimpleAtoi(text.substr(0, end), &number) ? number : -1;
 }
 
+void Override(absl::Span<const std::string> codes, CheckReport* report) {
+  for (Finding& finding : *report->mutable_findings()) {
+    if (finding.severity() != Finding::ERROR ||
+        std::find(codes.begin(), codes.end(), finding.code()) == codes.end() ||
+        !CheckOverride(finding.code()).ok()) {
+      continue;
+    }
+    finding.set_severity(Finding::WARNING);
+    finding.set_overridden(true);
+    finding.set_message(absl::StrCat("overridden: ", finding.message()));
+  }
+}
+
 }  // namespace
+
+absl::Status CheckOverride(absl::string_view code) {
+  if (std::find(std::begin(kOverridable), std::end(kOverridable), code) !=
+      std::end(kOverridable)) {
+    return absl::OkStatus();
+  }
+  return absl::InvalidArgumentError(absl::StrCat(
+      code,
+      " can't be overridden: it is no finding, or one with which VMs would be "
+      "lost or no update works; do what its remedy says. These can be: ",
+      absl::StrJoin(kOverridable, ", ")));
+}
 
 std::string Size(uint64_t bytes) {
   constexpr const char* kUnits[] = {"bytes", "KiB", "MiB", "GiB", "TiB"};
@@ -76,6 +111,7 @@ CheckReport Evaluate(const PreflightInput& input) {
   if (input.vms.empty()) {
     Findings("host", &report).Ok("VMS", "there is no VM: nothing to carry");
   }
+  Override(input.overrides, &report);
   report.set_go(std::none_of(
       report.findings().begin(), report.findings().end(),
       [](const Finding& f) { return f.severity() == Finding::ERROR; }));

@@ -6,10 +6,14 @@
 #define HOST_UPDATE_PREFLIGHT_H_
 
 #include <cstdint>
+#include <string>
 #include <vector>
 
+#include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
 #include "absl/types/span.h"
+#include "host_update/backend.h"
 #include "host_update/host_facts.h"
 #include "host_update/hypervisor.h"
 #include "host_update/report/report.pb.h"
@@ -24,6 +28,7 @@ struct RamPlace {
   uint64_t device = 0;  // st_dev
   uint64_t links = 0;   // Names it has; 0: its last one is gone.
   bool dax = false;     // The file is the memory (STATX_ATTR_DAX).
+  bool shmem = false;   // A memfd or a file of a tmpfs; not of hugetlbfs.
 };
 
 // One VM as the hypervisor told of it.
@@ -48,15 +53,43 @@ struct PreflightInput {
   uint64_t state_area_bytes = 0;
   // An earlier update was cut off and is not undone.
   bool update_interrupted = false;
+  Backend backend = Backend::kDax;
+  // Codes whose errors the operator takes upon himself (see kOverridable).
+  absl::Span<const std::string> overrides;
 };
 
-// Findings in the order host, target, VMs. `go` if none is an ERROR. Codes are
-// stable; an operator's scripts know them:
+// Errors that may cost something, but lose no VM for certain: its memory and
+// state stay where they are, and a retry in the new kernel can bring it back.
+//
+//   HOST_MEMORY     kernel and initrd are loaded or refused before the pause
+//   TARGET_INITRD   the kernel may find what it needs without it
+//   TARGET_KVM      the module may come from elsewhere, or be installed later
+//   BLOCK_JOB       the job is lost, not the VM
+//   BRIDGE_PRESENT  the bridge may be made at boot
+//
+// No other error can be overridden: each is a VM lost (no memmap=, other ABI
+// strings, no LUO, private RAM, a broken kernel), or an update that can't work.
+inline constexpr absl::string_view kOverridable[] = {
+    "HOST_MEMORY", "TARGET_INITRD", "TARGET_KVM", "BLOCK_JOB",
+    "BRIDGE_PRESENT"};
+
+// Whether errors of `code` can be overridden. kInvalidArgument: no, with those
+// that can.
+absl::Status CheckOverride(absl::string_view code);
+
+// Findings in the order host, target, VMs. `go` if none is an ERROR. An ERROR
+// that is overridden is a WARNING, and says so. Codes are stable; an operator's
+// scripts know them:
 //
 //   host    HOST_ROOT UPDATE_INTERRUPTED LIBVIRT_VERSION QEMU_VERSION
-//           DAX_MOUNTED DAX_RANGE DAX_SPACE KEXEC_ALLOWED KERNEL_STAGED
-//           CLOCK_TSC HOST_MEMORY VMS
-//   target  TARGET_KERNEL TARGET_INITRD TARGET_CMDLINE TARGET_KVM TARGET_DAX
+//           KEXEC_ALLOWED KERNEL_STAGED CLOCK_TSC HOST_MEMORY VMS
+//     dax   DAX_MOUNTED DAX_RANGE DAX_SPACE
+//     luo   LUO_DEVICE LUO_ENABLED SHMEM_THP
+//   target  TARGET_KERNEL TARGET_INITRD TARGET_CMDLINE TARGET_KVM
+//           TARGET_ARCH TARGET_CRASH_ONLY (these two only as errors)
+//     dax   TARGET_DAX
+//     luo   TARGET_LUO TARGET_LUO_ABI TARGET_LUO_CMDLINE
+//     directory  TARGET_BACKEND (only as an error)
 //   VM      VM_STATE VM_EXAMINED VM_QEMU_VERSION MACHINE_TYPE RAM_NOT_SHARED
 //           RAM_NOT_PRESERVABLE RAM_PRESERVABLE AUX_RAM_SHARE QEMU_BLOCKED
 //           UNSUPPORTED_DEVICE BLOCK_JOB BRIDGE_PRESENT

@@ -6,6 +6,7 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
 #include "host_update/preflight_findings.h"
+#include "loader/command_line.h"
 #include "loader/memmap.h"
 #include "loader/memory_map.h"
 
@@ -132,6 +133,51 @@ void CheckPreservedMemory(const PreflightInput& input, Findings& findings) {
   }
 }
 
+void CheckLuo(const HostFacts& host, Findings& findings) {
+  constexpr char kRemedy[] =
+      "put kho=on liveupdate=on on the kernel command line (GRUB_CMDLINE_LINUX "
+      "in /etc/default/grub, update-grub) and reboot the host once";
+  // Without KHO there is no device: what starts it then is no word.
+  const absl::Status enabled =
+      loader::CheckTakesOver(host.command_line, host.luo.device);
+  if (!host.luo.device) {
+    findings.Error(
+        "LUO_DEVICE", "there is no /dev/liveupdate",
+        enabled.ok()
+            ? "boot a kernel with CONFIG_LIVEUPDATE=y; if this is one: "
+              "dmesg | grep -iE 'kho|luo|live ?update'"
+            : kRemedy);
+  } else if (!host.luo.holder.empty()) {
+    findings.Error(
+        "LUO_DEVICE",
+        absl::StrCat("/dev/liveupdate is in use by ", host.luo.holder,
+                     ", and takes one program at a time"),
+        "end that program, or have it close the device");
+  } else {
+    findings.Ok("LUO_DEVICE", "/dev/liveupdate is there and free");
+  }
+  if (enabled.ok()) {
+    findings.Ok("LUO_ENABLED", "kho and liveupdate are on");
+  } else {
+    findings.Error("LUO_ENABLED", enabled.message(), kRemedy);
+  }
+  if (host.luo.shmem_huge == "never" || host.luo.shmem_huge == "deny") {
+    findings.Warning(
+        "SHMEM_THP",
+        absl::StrCat("memfds get no huge pages (shmem_enabled is ",
+                     host.luo.shmem_huge,
+                     "): the next kernel takes each 4 KiB over on its own, "
+                     "over 2 s of blackout for 48 GiB"),
+        "echo advise > /sys/kernel/mm/transparent_hugepage/shmem_enabled, also "
+        "at boot; VMs have them from their next start on");
+  } else {
+    findings.Ok("SHMEM_THP", absl::StrCat("huge pages for memfds: ",
+                                          host.luo.shmem_huge.empty()
+                                              ? "not known"
+                                              : host.luo.shmem_huge));
+  }
+}
+
 void CheckKexec(const HostFacts& host, Findings& findings) {
   const loader::KexecPolicy& policy = host.kexec_policy;
   if (!host.kernel_staged.ok()) {
@@ -197,7 +243,16 @@ void EvaluateHost(const PreflightInput& input, CheckReport* report) {
   CheckRights(input.host, findings);
   CheckInterrupted(input.update_interrupted, findings);
   CheckVersions(input.versions, findings);
-  CheckPreservedMemory(input, findings);
+  switch (input.backend) {
+    case Backend::kDax:
+      CheckPreservedMemory(input, findings);
+      break;
+    case Backend::kLuo:
+      CheckLuo(input.host, findings);
+      break;
+    case Backend::kDirectory:
+      break;  // It asks nothing of the host.
+  }
   CheckKexec(input.host, findings);
   CheckClock(input.host, findings);
 }

@@ -1,13 +1,19 @@
 // Preflight of the kernel to go to: would it be loaded, and would it keep the
 // VMs?
 
+#include <set>
 #include <string>
+#include <vector>
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "absl/strings/str_join.h"
 #include "absl/strings/string_view.h"
 #include "absl/strings/strip.h"
 #include "host_update/preflight_findings.h"
+#include "loader/command_line.h"
+#include "loader/kernel_facts.h"
 #include "loader/kernel_image.h"
 
 namespace live_update {
@@ -19,23 +25,30 @@ std::string BaseName(absl::string_view path) {
                                                       : path.substr(slash + 1));
 }
 
+// Whether it is a kernel, but not for this host's kind of machine.
+bool IsForeign(const TargetKernel& target) {
+  return target.image.ok() ? target.image->architecture() != "x86-64"
+                           : absl::IsFailedPrecondition(target.image.status());
+}
+
 void CheckKernelFile(const TargetKernel& target, const HostFacts& host,
                      Findings& findings) {
   constexpr char kRemedy[] =
       "give the vmlinuz of an installed kernel: ls /boot/vmlinuz-*; if it is "
       "one, install its package again";
   if (!target.image.ok()) {
-    findings.Error("TARGET_KERNEL", target.image.status().message(), kRemedy);
+    findings.Error(IsForeign(target) ? "TARGET_ARCH" : "TARGET_KERNEL",
+                   target.image.status().message(), kRemedy);
     return;
   }
   const absl::Status loadable =
       loader::CheckLoadable(*target.image, target.command_line.size());
   if (!loadable.ok()) {
-    findings.Error("TARGET_KERNEL", loadable.message(), kRemedy);
+    findings.Error(IsForeign(target) ? "TARGET_ARCH" : "TARGET_KERNEL",
+                   loadable.message(), kRemedy);
     return;
   }
-  if (absl::IsInvalidArgument(target.facts.status()) ||
-      absl::IsResourceExhausted(target.facts.status())) {
+  if (!target.facts.ok() && !absl::IsUnimplemented(target.facts.status())) {
     findings.Error("TARGET_KERNEL",
                    absl::StrCat("its header is right, its contents are not: ",
                                 target.facts.status().message()),
@@ -89,18 +102,67 @@ void CheckCommandLine(const TargetKernel& target, Findings& findings) {
                  "kernel's are repeated by themselves");
 }
 
-void CheckMemory(const TargetKernel& target, const HostFacts& host,
+// Why the target would be a kernel that only writes a crash down. What can be
+// seen of one: the words that kexec-tools and kdump-tools put on its command
+// line; where it lies and how its initrd is named; that it runs at one place
+// only, or on one CPU only. CONFIG_CRASH_DUMP alone says nothing: every
+// distribution's kernel has it.
+std::vector<std::string> CrashOnly(const TargetKernel& target,
+                                   const HostFacts& host) {
+  std::vector<std::string> reasons;
+  const auto words =
+      loader::CrashKernelWords(host.command_line, target.command_line);
+  if (words.ok() && !words->empty()) {
+    reasons.push_back(
+        absl::StrCat("its command line has ", absl::StrJoin(*words, " ")));
+  }
+  for (const std::string& path : {target.kernel_path, target.initrd_path}) {
+    if (absl::StrContains(path, "kdump")) {
+      reasons.push_back(absl::StrCat(path, " is kdump's by its name"));
+    }
+  }
+  if (target.image.ok() && target.image->bzimage.has_value() &&
+      !target.image->bzimage->relocatable) {
+    reasons.push_back(
+        absl::StrFormat("it is not relocatable, made to run at %#x only",
+                        target.image->bzimage->preferred_address));
+  }
+  if (target.config.ok() && target.config->IsSet("CRASH_DUMP") &&
+      !target.config->IsSet("SMP")) {
+    reasons.push_back("it has CONFIG_CRASH_DUMP and no CONFIG_SMP");
+  }
+  return reasons;
+}
+
+void CheckNotForCrashes(const TargetKernel& target, const HostFacts& host,
+                        Findings& findings) {
+  const std::vector<std::string> reasons = CrashOnly(target, host);
+  if (reasons.empty()) return;
+  findings.Error(
+      "TARGET_CRASH_ONLY",
+      absl::StrCat("a kernel for writing down a crash, not for running VMs: ",
+                   absl::StrJoin(reasons, "; ")),
+      "give the host's ordinary kernel and initrd (ls /boot), and leave such "
+      "words out of --append; if the running kernel has them, boot it once "
+      "without");
+}
+
+void CheckMemory(const TargetKernel& target, const PreflightInput& input,
                  Findings& findings) {
   if (!target.image.ok() || !target.image->bzimage.has_value() ||
       !target.initrd_bytes.ok()) {
     return;
   }
-  const uint64_t needed =
-      target.image->bzimage->init_bytes + *target.initrd_bytes;
-  const std::string message =
-      absl::StrCat(Size(host.memory_available_bytes),
-                   " available; kernel and initrd need ", Size(needed));
-  if (host.memory_available_bytes >= needed) {
+  // With LUO the VMs' state lies in memfds, which ordinary memory is taken for.
+  const bool state = input.backend == Backend::kLuo;
+  const uint64_t needed = target.image->bzimage->init_bytes +
+                          *target.initrd_bytes +
+                          (state ? input.state_area_bytes : 0);
+  const std::string message = absl::StrCat(
+      Size(input.host.memory_available_bytes), " available; kernel",
+      state ? ", initrd and the VMs' state need " : " and initrd need ",
+      Size(needed));
+  if (input.host.memory_available_bytes >= needed) {
     findings.Ok("HOST_MEMORY", message);
   } else {
     findings.Error("HOST_MEMORY", message,
@@ -173,14 +235,17 @@ void CheckNeeds(absl::string_view code, absl::Span<const Need> needs,
   }
 }
 
-void CheckAbilities(const TargetKernel& target, const HostFacts& host,
-                    Findings& findings) {
-  if (!target.image.ok() || target.release().empty()) return;
+void CheckKvm(const TargetKernel& target, const HostFacts& host,
+              Findings& findings) {
   if (host.cpu_vendor == "GenuineIntel") {
     CheckNeeds("TARGET_KVM", {{"KVM_INTEL", "kvm_intel"}}, target, findings);
   } else {
     CheckNeeds("TARGET_KVM", {{"KVM_AMD", "kvm_amd"}}, target, findings);
   }
+}
+
+void CheckDax(const TargetKernel& target, const HostFacts& host,
+              Findings& findings) {
   std::vector<Need> needs = {{"X86_PMEM_LEGACY", "nd_e820"},
                              {"BLK_DEV_PMEM", "nd_pmem"},
                              {"FS_DAX", ""}};
@@ -191,6 +256,132 @@ void CheckAbilities(const TargetKernel& target, const HostFacts& host,
     needs.push_back({"XFS_FS", "xfs"});
   }
   CheckNeeds("TARGET_DAX", needs, target, findings);
+}
+
+std::string Join(const std::set<std::string>& words) {
+  return words.empty() ? "none" : absl::StrJoin(words, ", ");
+}
+
+constexpr char kOtherKernel[] =
+    "choose a kernel that has it (of 6.19 or later, with "
+    "CONFIG_KEXEC_HANDOVER=y and CONFIG_LIVEUPDATE=y); Debian's have not: "
+    "build one, or carry the VMs by --backend dax";
+
+// What LUO needs is built in or not there. Where no configuration tells, its
+// ABI strings do: they are part of its code.
+void CheckLuo(const TargetKernel& target, Findings& findings) {
+  if (target.config.ok()) {
+    for (const absl::string_view option : {"KEXEC_HANDOVER", "LIVEUPDATE"}) {
+      if (target.config->IsBuiltIn(option)) continue;
+      findings.Error("TARGET_LUO",
+                     absl::StrCat("the target kernel lacks CONFIG_", option),
+                     kOtherKernel);
+      return;
+    }
+    findings.Ok("TARGET_LUO", "CONFIG_KEXEC_HANDOVER, CONFIG_LIVEUPDATE");
+    return;
+  }
+  const std::string unknown =
+      absl::StrCat("no configuration (", target.config.status().message(), ")");
+  if (target.facts.ok() &&
+      loader::MissingAbi(target.facts->abi_strings).empty()) {
+    findings.Ok("TARGET_LUO", absl::StrCat(unknown, ", but its image has ",
+                                           Join(target.facts->abi_strings)));
+    return;
+  }
+  findings.Error(
+      "TARGET_LUO",
+      absl::StrCat(unknown, ", and its image has not the strings of LUO"),
+      kOtherKernel);
+}
+
+// Linux compares these for equality: with another kho the next kernel gives
+// the guests' RAM to its page allocator, with another luo or memfd it keeps it
+// and lets nobody have it.
+void CheckLuoAbi(const TargetKernel& target, const HostFacts& host,
+                 Findings& findings) {
+  constexpr absl::string_view kCode = "TARGET_LUO_ABI";
+  if (!target.facts.ok()) {
+    findings.Error(kCode,
+                   absl::StrCat("its live-update ABI strings can't be read: ",
+                                target.facts.status().message()),
+                   "give a kernel packed by gzip, xz, zstd or lz4");
+    return;
+  }
+  if (!host.running_kernel.ok()) {
+    findings.Error(
+        kCode,
+        absl::StrCat("not comparable: ",
+                     host.running_kernel.status().message()),
+        absl::StrCat("install the running kernel's package again, so that "
+                     "/boot/vmlinuz-",
+                     host.kernel_release,
+                     " is the running kernel, or run where /proc/kcore can be "
+                     "read"));
+    return;
+  }
+  const std::set<std::string>& next = target.facts->abi_strings;
+  const std::set<std::string>& now = host.running_kernel->facts.abi_strings;
+  const std::string how = absl::StrCat(" (", host.running_kernel->how, ")");
+  for (const auto* strings : {&now, &next}) {
+    const absl::string_view missing = loader::MissingAbi(*strings);
+    if (missing.empty()) continue;
+    findings.Error(kCode,
+                   absl::StrCat("no ", missing, "-v… string in the ",
+                                strings == &now ? "running" : "target",
+                                " kernel, which has ", Join(*strings),
+                                strings == &now ? how : ""),
+                   kOtherKernel);
+    return;
+  }
+  if (now != next) {
+    findings.Error(
+        kCode,
+        absl::StrCat("the target speaks ", Join(next), "; the running kernel ",
+                     Join(now), how),
+        "choose a kernel with the same strings; to get to this one, carry the "
+        "VMs by --backend dax or move them away and boot it");
+    return;
+  }
+  findings.Ok(kCode, absl::StrCat(Join(now), " in both; the running kernel's ",
+                                  host.running_kernel->how));
+}
+
+void CheckLuoCommandLine(const TargetKernel& target, Findings& findings) {
+  const bool kho_default =
+      target.config.ok() &&
+      target.config->IsBuiltIn("KEXEC_HANDOVER_ENABLE_DEFAULT");
+  const absl::Status status =
+      loader::CheckTakesOver(target.command_line, kho_default);
+  if (status.ok()) {
+    findings.Ok("TARGET_LUO_CMDLINE", "kho and liveupdate are on");
+    return;
+  }
+  findings.Error("TARGET_LUO_CMDLINE", status.message(),
+                 "leave kho= and liveupdate= out of --append where the running "
+                 "kernel has them on; else --append='kho=on liveupdate=on'");
+}
+
+void CheckBackend(const TargetKernel& target, const PreflightInput& input,
+                  Findings& findings) {
+  const bool readable = target.image.ok() && !target.release().empty();
+  switch (input.backend) {
+    case Backend::kDax:
+      if (readable) CheckDax(target, input.host, findings);
+      return;
+    case Backend::kLuo:
+      if (readable) {
+        CheckLuo(target, findings);
+        CheckLuoAbi(target, input.host, findings);
+      }
+      CheckLuoCommandLine(target, findings);
+      return;
+    case Backend::kDirectory:
+      findings.Error("TARGET_BACKEND",
+                     "a plain directory keeps no memory over a kexec",
+                     "--backend dax or --backend luo");
+      return;
+  }
 }
 
 }  // namespace
@@ -204,9 +395,13 @@ void EvaluateTarget(const PreflightInput& input, CheckReport* report) {
       report);
   CheckInitrdFile(target, initrd);
   CheckCommandLine(target, kernel);
-  CheckAbilities(target, input.host, kernel);
+  CheckNotForCrashes(target, input.host, kernel);
+  if (target.image.ok() && !target.release().empty()) {
+    CheckKvm(target, input.host, kernel);
+  }
+  CheckBackend(target, input, kernel);
   Findings host("host", report);
-  CheckMemory(target, input.host, host);
+  CheckMemory(target, input, host);
 }
 
 }  // namespace live_update

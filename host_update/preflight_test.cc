@@ -70,6 +70,18 @@ ExaminedVm GoodVm() {
   return vm;
 }
 
+// What a host that runs LUO has in place of the DAX file system.
+void MakeLuoHost(HostFacts* host) {
+  host->command_line = "ro kho=on liveupdate=on";
+  host->memory_map = loader::MemoryMap();
+  host->preserved = absl::NotFoundError("/var/lib/dax: none");
+  host->luo = {.device = true, .holder = "", .shmem_huge = "advise"};
+  loader::RunningKernel running;
+  running.facts.abi_strings = {"kho-v4", "luo-v5", "memfd-v2"};
+  running.how = "read from /boot/vmlinuz-7.3.4";
+  host->running_kernel = running;
+}
+
 TargetKernel GoodTarget() {
   const std::string file = loader::MakeBzImage();
   TargetKernel target;
@@ -103,7 +115,9 @@ class PreflightTest : public ::testing::Test {
                      .vms = vms_,
                      .target = &target_,
                      .state_area_bytes = uint64_t{64} << 20,
-                     .update_interrupted = interrupted_});
+                     .update_interrupted = interrupted_,
+                     .backend = backend_,
+                     .overrides = overrides_});
   }
 
   // That there is one finding other than OK, and that it is this.
@@ -132,6 +146,19 @@ class PreflightTest : public ::testing::Test {
   void ExpectKernelError(absl::string_view code, absl::string_view message) {
     ExpectOnly(Finding::ERROR, code, target_.kernel_path, message);
   }
+  // That there is such an error, whatever else there is, and a remedy.
+  void ExpectKernelErrorAmongOthers(absl::string_view code) const {
+    const CheckReport report = Check();
+    int found = 0;
+    for (const Finding& finding : report.findings()) {
+      if (finding.code() != std::string(code)) continue;
+      ++found;
+      EXPECT_EQ(finding.severity(), Finding::ERROR);
+      EXPECT_NE(finding.remedy(), "");
+    }
+    EXPECT_EQ(found, 1) << report.DebugString();
+    EXPECT_FALSE(report.go());
+  }
   void ExpectVmError(absl::string_view code, absl::string_view message) {
     ExpectOnly(Finding::ERROR, code, "web-1", message);
   }
@@ -144,6 +171,8 @@ class PreflightTest : public ::testing::Test {
   std::vector<ExaminedVm> vms_;
   TargetKernel target_ = GoodTarget();
   bool interrupted_ = false;
+  Backend backend_ = Backend::kDax;
+  std::vector<std::string> overrides_;
 };
 
 TEST_F(PreflightTest, GoesWithAnOkForEachThingLookedAt) {
@@ -282,7 +311,54 @@ TEST_F(PreflightTest, NeedsAKernel) {
 
 TEST_F(PreflightTest, NeedsA64BitKernel) {
   target_.image->bzimage->is_64_bit = false;
-  ExpectKernelError("TARGET_KERNEL", "a kernel for i386");
+  ExpectKernelError("TARGET_ARCH", "a kernel for i386");
+}
+
+TEST_F(PreflightTest, RefusesAForeignKernelByItsArchitecture) {
+  target_.image = absl::FailedPreconditionError("a kernel for aarch64");
+  ExpectKernelErrorAmongOthers("TARGET_ARCH");
+  std::string file = loader::MakeElfKernel("contents");
+  loader::Poke<uint16_t>(&file, 18, 183);  // EM_AARCH64
+  target_.image = loader::ReadKernelImage(
+      {reinterpret_cast<const uint8_t*>(file.data()), file.size()});
+  ExpectKernelErrorAmongOthers("TARGET_ARCH");
+}
+
+TEST_F(PreflightTest, RefusesContentsOfWhateverFault) {
+  for (const absl::Status& fault :
+       {absl::OutOfRangeError("x"), absl::ResourceExhaustedError("x"),
+        absl::InternalError("x")}) {
+    target_.facts = fault;
+    ExpectKernelError("TARGET_KERNEL", "its contents are not: x");
+  }
+}
+
+TEST_F(PreflightTest, RefusesACrashKernelByItsCommandLine) {
+  target_.command_line = "ro memmap=1G!1G reset_devices nr_cpus=1";
+  ExpectKernelError("TARGET_CRASH_ONLY",
+                    "its command line has reset_devices nr_cpus=1");
+}
+
+TEST_F(PreflightTest, LeavesOneCpuToAHostThatHasOne) {
+  host_.command_line = "ro memmap=1G!1G nr_cpus=1";
+  target_.command_line = host_.command_line;
+  EXPECT_TRUE(Check().go());
+}
+
+TEST_F(PreflightTest, RefusesACrashKernelByItsName) {
+  target_.initrd_path = "/var/lib/kdump/initrd.img-6.1.0-56-cloud-amd64";
+  ExpectKernelError("TARGET_CRASH_ONLY", "is kdump's by its name");
+}
+
+TEST_F(PreflightTest, RefusesACrashKernelByWhatItIs) {
+  target_.image->bzimage->relocatable = false;
+  ExpectKernelError("TARGET_CRASH_ONLY", "made to run at 0x1000000 only");
+  target_.image->bzimage->relocatable = true;
+  EXPECT_TRUE(Check().go());
+  target_.config = loader::KernelConfig::Parse(
+      "CONFIG_KVM_AMD=m\nCONFIG_X86_PMEM_LEGACY=m\nCONFIG_BLK_DEV_PMEM=m\n"
+      "CONFIG_FS_DAX=y\nCONFIG_EXT4_FS=y\nCONFIG_CRASH_DUMP=y\n");
+  ExpectKernelError("TARGET_CRASH_ONLY", "CONFIG_CRASH_DUMP and no CONFIG_SMP");
 }
 
 TEST_F(PreflightTest, NeedsAWholeKernel) {
@@ -452,6 +528,226 @@ TEST_F(PreflightTest, TellsEachVmByName) {
   ExpectOnly(Finding::ERROR, "AUX_RAM_SHARE", "web-2", "aux-ram-share=on");
 }
 
+// Carried by LUO.
+
+class LuoPreflightTest : public PreflightTest {
+ protected:
+  LuoPreflightTest() {
+    backend_ = Backend::kLuo;
+    MakeLuoHost(&host_);
+    vms_[0].places[0] = RamPlace{.device = 1, .links = 0, .shmem = true};
+    target_.command_line = host_.command_line;
+    target_.facts->abi_strings = {"kho-v4", "luo-v5", "memfd-v2"};
+    target_.config = loader::KernelConfig::Parse(
+        "CONFIG_KVM_AMD=m\nCONFIG_KEXEC_HANDOVER=y\nCONFIG_LIVEUPDATE=y\n");
+    target_.modules = loader::ModuleSet::Parse("kernel/kvm-amd.ko:\n", "");
+  }
+};
+
+TEST_F(LuoPreflightTest, AsksForLuoAndNothingOfDax) {
+  const CheckReport report = Check();
+  EXPECT_TRUE(report.go());
+  std::vector<std::string> codes;
+  for (const Finding& finding : report.findings()) {
+    EXPECT_EQ(finding.severity(), Finding::OK) << finding.DebugString();
+    codes.push_back(finding.code());
+  }
+  EXPECT_THAT(
+      codes,
+      ::testing::ElementsAre(
+          "HOST_ROOT", "UPDATE_INTERRUPTED", "LIBVIRT_VERSION", "QEMU_VERSION",
+          "LUO_DEVICE", "LUO_ENABLED", "SHMEM_THP", "KEXEC_ALLOWED",
+          "KERNEL_STAGED", "CLOCK_TSC", "TARGET_KERNEL", "TARGET_INITRD",
+          "TARGET_CMDLINE", "TARGET_KVM", "TARGET_LUO", "TARGET_LUO_ABI",
+          "TARGET_LUO_CMDLINE", "HOST_MEMORY", "VM_STATE", "VM_QEMU_VERSION",
+          "MACHINE_TYPE", "RAM_PRESERVABLE", "AUX_RAM_SHARE", "QEMU_BLOCKED",
+          "UNSUPPORTED_DEVICE", "BLOCK_JOB", "BRIDGE_PRESENT"));
+}
+
+TEST_F(LuoPreflightTest, SaysHowTheRunningKernelWasRead) {
+  EXPECT_THAT(Check().DebugString(),
+              ::testing::ContainsRegex("kho-v4, luo-v5, memfd-v2 in both; .*"
+                                       "read from /boot/vmlinuz-7.3.4"));
+}
+
+TEST_F(LuoPreflightTest, NeedsTheDevice) {
+  host_.luo.device = false;
+  ExpectHostError("LUO_DEVICE", "no /dev/liveupdate");
+}
+
+TEST_F(LuoPreflightTest, NeedsTheDeviceFree) {
+  host_.luo.holder = "systemd (1)";
+  ExpectHostError("LUO_DEVICE", "in use by systemd (1)");
+}
+
+TEST_F(LuoPreflightTest, NeedsLuoOnInTheRunningKernel) {
+  host_.command_line = "ro kho=on";
+  ExpectHostError("LUO_ENABLED", "it has no liveupdate=on");
+}
+
+TEST_F(LuoPreflightTest, NeedsNoKhoWhereItIsTheDefault) {
+  host_.command_line = "ro liveupdate=on";
+  EXPECT_TRUE(Check().go());
+  target_.command_line = "ro liveupdate=on";
+  ExpectKernelError("TARGET_LUO_CMDLINE", "it has no kho=on");
+  target_.config = loader::KernelConfig::Parse(
+      "CONFIG_KVM_AMD=m\nCONFIG_KEXEC_HANDOVER=y\nCONFIG_LIVEUPDATE=y\n"
+      "CONFIG_KEXEC_HANDOVER_ENABLE_DEFAULT=y\n");
+  EXPECT_TRUE(Check().go());
+}
+
+TEST_F(LuoPreflightTest, WarnsOfSmallPages) {
+  host_.luo.shmem_huge = "never";
+  ExpectOnly(Finding::WARNING, "SHMEM_THP", "host", "shmem_enabled is never");
+}
+
+TEST_F(LuoPreflightTest, NeedsTheWordsOnTheTargetsCommandLine) {
+  target_.command_line = "ro";
+  ExpectKernelError("TARGET_LUO_CMDLINE", "no kho=on liveupdate=on");
+}
+
+TEST_F(LuoPreflightTest, NeedsLuoInTheTarget) {
+  for (const char* config : {"CONFIG_KVM_AMD=m\nCONFIG_LIVEUPDATE=y\n",
+                             "CONFIG_KVM_AMD=m\nCONFIG_KEXEC_HANDOVER=y\n"}) {
+    target_.config = loader::KernelConfig::Parse(config);
+    ExpectKernelError("TARGET_LUO", "lacks CONFIG_");
+  }
+}
+
+TEST_F(LuoPreflightTest, TakesTheImagesWordWithoutAConfiguration) {
+  target_.config = absl::NotFoundError("no config");
+  EXPECT_TRUE(Check().go());
+  target_.facts->abi_strings = {};
+  ExpectKernelErrorAmongOthers("TARGET_LUO");
+}
+
+TEST_F(LuoPreflightTest, RefusesOtherAbiStrings) {
+  target_.facts->abi_strings = {"kho-v4", "luo-v6", "memfd-v2"};
+  ExpectKernelError("TARGET_LUO_ABI",
+                    "the target speaks kho-v4, luo-v6, memfd-v2; the running "
+                    "kernel kho-v4, luo-v5, memfd-v2 (read from /boot/");
+  target_.facts->abi_strings = {"kho-v4", "luo-v5", "memfd-v2", "luo-flb-v1"};
+  ExpectKernelErrorAmongOthers("TARGET_LUO_ABI");
+}
+
+TEST_F(LuoPreflightTest, RefusesATargetWithoutAbiStrings) {
+  target_.facts->abi_strings = {"kho-v4", "luo-v5"};
+  ExpectKernelError("TARGET_LUO_ABI", "no memfd-v… string in the target");
+}
+
+TEST_F(LuoPreflightTest, DoesNotGuessTheRunningKernelsStrings) {
+  host_.running_kernel = absl::FailedPreconditionError("/proc/kcore: none");
+  ExpectKernelError("TARGET_LUO_ABI", "not comparable: /proc/kcore: none");
+  host_.running_kernel = loader::RunningKernel();
+  ExpectKernelError("TARGET_LUO_ABI", "string in the running kernel");
+}
+
+TEST_F(LuoPreflightTest, RefusesAKernelItCannotUnpack) {
+  target_.facts = absl::UnimplementedError("bzip2");
+  ExpectKernelError("TARGET_LUO_ABI", "can't be read: bzip2");
+}
+
+TEST_F(LuoPreflightTest, NeedsMemfds) {
+  vms_[0].places[0]->shmem = false;
+  ExpectVmError("RAM_NOT_PRESERVABLE", "not in a memfd");
+  EXPECT_THAT(Check().DebugString(),
+              ::testing::ContainsRegex("remedy: .*<source type=.*memfd"));
+  vms_[0].places[0] = RamPlace{.device = 1, .links = 1, .shmem = true};
+  ExpectVmError("RAM_NOT_PRESERVABLE", "its file has 1 name");
+}
+
+TEST_F(LuoPreflightTest, NeedsMemfdsThatLuoTakes) {
+  vm().ram[0].size_bytes = uint64_t{1} << 40;
+  ExpectVmError("RAM_NOT_PRESERVABLE", "1 TiB or larger");
+}
+
+TEST_F(LuoPreflightTest, NeedsMemoryForTheVmsState) {
+  host_.memory_available_bytes = uint64_t{100} << 20;
+  ExpectHostError("HOST_MEMORY",
+                  "100 MiB available; kernel, initrd and the VMs' state need "
+                  "116 MiB");
+}
+
+TEST_F(PreflightTest, RefusesAKexecOutOfADirectory) {
+  backend_ = Backend::kDirectory;
+  ExpectKernelError("TARGET_BACKEND", "keeps no memory");
+}
+
+TEST_F(PreflightTest, DoesNotNeedTheRunningKernelForDax) {
+  host_.running_kernel = absl::FailedPreconditionError("not read");
+  EXPECT_TRUE(Check().go());
+}
+
+// Overridden.
+
+TEST_F(PreflightTest, GoesWithAnOverriddenErrorAndSaysSo) {
+  vm().block_jobs = {"vda"};
+  overrides_ = {"BLOCK_JOB"};
+  const CheckReport report = Check();
+  EXPECT_TRUE(report.go());
+  int overridden = 0;
+  for (const Finding& finding : report.findings()) {
+    if (!finding.overridden()) continue;
+    ++overridden;
+    EXPECT_EQ(finding.code(), "BLOCK_JOB");
+    EXPECT_EQ(finding.severity(), Finding::WARNING);
+    EXPECT_EQ(finding.message(), "overridden: active block jobs: vda");
+    EXPECT_NE(finding.remedy(), "");
+  }
+  EXPECT_EQ(overridden, 1);
+}
+
+TEST_F(PreflightTest, OverridesNothingElse) {
+  vm().block_jobs = {"vda"};
+  vm().bridges = {"br7"};
+  overrides_ = {"BLOCK_JOB"};
+  EXPECT_FALSE(Check().go());
+}
+
+TEST_F(PreflightTest, LeavesWhatIsNoErrorAsItIs) {
+  overrides_ = {"BLOCK_JOB", "TARGET_KVM"};
+  const CheckReport report = Check();
+  for (const Finding& finding : report.findings()) {
+    EXPECT_FALSE(finding.overridden()) << finding.code();
+  }
+}
+
+TEST_F(PreflightTest, NeverOverridesWhatLosesVms) {
+  target_.command_line_status = absl::FailedPreconditionError("memmap=1G!1G");
+  vm().ram[0].shared = false;
+  overrides_ = {"TARGET_CMDLINE", "RAM_NOT_SHARED"};
+  EXPECT_FALSE(Check().go());
+  const CheckReport report = Check();
+  for (const Finding& finding : report.findings()) {
+    EXPECT_FALSE(finding.overridden()) << finding.code();
+  }
+}
+
+TEST(ParseBackendTest, KnowsThree) {
+  EXPECT_EQ(ParseBackend("dax").value_or(Backend::kLuo), Backend::kDax);
+  EXPECT_EQ(ParseBackend("luo").value_or(Backend::kDax), Backend::kLuo);
+  EXPECT_EQ(ParseBackend("directory").value_or(Backend::kDax),
+            Backend::kDirectory);
+  EXPECT_THAT(ParseBackend("nvme"),
+              testing::StatusIs(absl::StatusCode::kInvalidArgument,
+                                HasSubstr("\"nvme\"")));
+}
+
+TEST(CheckOverrideTest, NamesWhatCannotBeOverridden) {
+  for (const absl::string_view code : kOverridable) {
+    EXPECT_THAT(CheckOverride(code), testing::IsOk());
+  }
+  for (const char* code :
+       {"TARGET_CMDLINE", "TARGET_LUO_ABI", "TARGET_LUO", "TARGET_LUO_CMDLINE",
+        "RAM_NOT_SHARED", "RAM_NOT_PRESERVABLE", "TARGET_KERNEL",
+        "TARGET_CRASH_ONLY", "block_job", ""}) {
+    EXPECT_THAT(CheckOverride(code),
+                testing::StatusIs(
+                    absl::StatusCode::kInvalidArgument,
+                    ::testing::AllOf(HasSubstr(code), HasSubstr("BLOCK_JOB"))));
+  }
+}
+
 TEST(MakeExaminedVmTest, LooksUpWhereTheRamLies) {
   VmFacts facts;
   facts.ram.push_back({.name = "pc.ram",
@@ -465,6 +761,7 @@ TEST(MakeExaminedVmTest, LooksUpWhereTheRamLies) {
   ASSERT_THAT(vm.places[0], testing::IsOk());
   EXPECT_EQ(vm.places[0]->links, 0u);
   EXPECT_FALSE(vm.places[0]->dax);
+  EXPECT_TRUE(vm.places[0]->shmem);
   EXPECT_FALSE(vm.places[1].ok());
 }
 

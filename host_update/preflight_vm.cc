@@ -85,31 +85,73 @@ void CheckMachineType(const VmFacts& vm, Findings& findings) {
 }
 
 // What is wrong with where a shared RAM block lies; empty if nothing is.
-std::string WrongPlace(const absl::StatusOr<RamPlace>& place,
-                       const PreservedMount& mount) {
-  if (!place.ok()) return std::string(place.status().message());
-  if (place->device != mount.device) {
+std::string WrongPlaceForDax(const RamPlace& place,
+                             const PreservedMount& mount) {
+  if (place.device != mount.device) {
     return absl::StrCat(
         "lies on another file system (a memfd, or a file "
         "elsewhere), not in ",
         mount.directory);
   }
-  if (place->links == 0) return "its file was removed while the VM ran";
-  if (mount.dax == PreservedMount::Dax::kPerFile && !place->dax) {
+  if (place.links == 0) return "its file was removed while the VM ran";
+  if (mount.dax == PreservedMount::Dax::kPerFile && !place.dax) {
     return "its file is not a DAX file, and lies in the page cache";
   }
   return "";
 }
 
-void CheckRam(const ExaminedVm& examined, const HostFacts& host,
+// LUO takes shmem files without a name. It keeps a list of all 4 KiB pages
+// while it takes one over, which the kernel gives it up to 2 GiB for.
+std::string WrongPlaceForLuo(const RamPlace& place, uint64_t size_bytes) {
+  constexpr uint64_t kTooLarge = uint64_t{1} << 40;
+  if (!place.shmem) {
+    return "lies in a file or in hugetlbfs, not in a memfd of ordinary pages";
+  }
+  if (place.links != 0) {
+    return absl::StrCat("its file has ", place.links,
+                        place.links == 1 ? " name" : " names",
+                        "; a memfd, which has none, is needed");
+  }
+  if (size_bytes >= kTooLarge) {
+    return "is 1 TiB or larger: more than LUO takes in one memfd; split it "
+           "over guest NUMA nodes (<numa><cell …/></numa>)";
+  }
+  return "";
+}
+
+// Whether what backs the VMs' RAM is known; if not, another finding has told.
+bool KnowsPlaces(const PreflightInput& input) {
+  return input.backend == Backend::kLuo || input.host.preserved.ok();
+}
+
+std::string WrongPlace(const absl::StatusOr<RamPlace>& place,
+                       const GuestRam& ram, const PreflightInput& input) {
+  if (!place.ok()) return std::string(place.status().message());
+  return input.backend == Backend::kLuo
+             ? WrongPlaceForLuo(*place, ram.size_bytes)
+             : WrongPlaceForDax(*place, *input.host.preserved);
+}
+
+std::string PlaceRemedy(const VmFacts& vm, const PreflightInput& input,
+                        absl::string_view memory_backing) {
+  if (input.backend == Backend::kLuo) return EditRemedy(vm, memory_backing);
+  return absl::StrCat("memory_backing_dir = \"",
+                      input.host.preserved->directory,
+                      "\" in /etc/libvirt/qemu.conf, systemctl restart "
+                      "libvirtd; ",
+                      EditRemedy(vm, memory_backing));
+}
+
+void CheckRam(const ExaminedVm& examined, const PreflightInput& input,
               Findings& findings) {
-  constexpr char kShared[] =
-      "<memoryBacking><source type='file'/><access mode='shared'/>"
-      "</memoryBacking>";
+  const std::string shared =
+      absl::StrCat("<memoryBacking><source type='",
+                   input.backend == Backend::kLuo ? "memfd" : "file",
+                   "'/><access mode='shared'/></memoryBacking>");
   const VmFacts& vm = *examined.facts;
   if (vm.ram.empty()) {
     findings.Error("RAM_NOT_SHARED", "its RAM has no memory backend of its own",
-                   EditRemedy(vm, kShared));
+                   EditRemedy(vm, shared));
     return;
   }
   uint64_t total = 0;
@@ -121,32 +163,30 @@ void CheckRam(const ExaminedVm& examined, const HostFacts& host,
     total += ram.size_bytes;
     if (!ram.shared) {
       findings.Error("RAM_NOT_SHARED", absl::StrCat(block, "is private memory"),
-                     EditRemedy(vm, kShared));
+                     EditRemedy(vm, shared));
       preservable = false;
       continue;
     }
-    if (!host.preserved.ok()) {
-      preservable = false;  // DAX_MOUNTED has told.
+    if (!KnowsPlaces(input)) {
+      preservable = false;
       continue;
     }
-    const std::string wrong =
-        i < examined.places.size()
-            ? WrongPlace(examined.places[i], *host.preserved)
-            : "where it lies is not known";
+    const std::string wrong = i < examined.places.size()
+                                  ? WrongPlace(examined.places[i], ram, input)
+                                  : "where it lies is not known";
     if (wrong.empty()) continue;
     preservable = false;
-    findings.Error(
-        "RAM_NOT_PRESERVABLE", absl::StrCat(block, wrong),
-        absl::StrCat("memory_backing_dir = \"", host.preserved->directory,
-                     "\" in /etc/libvirt/qemu.conf, systemctl restart "
-                     "libvirtd; ",
-                     EditRemedy(vm, kShared)));
+    findings.Error("RAM_NOT_PRESERVABLE", absl::StrCat(block, wrong),
+                   PlaceRemedy(vm, input, shared));
   }
   if (preservable) {
-    findings.Ok("RAM_PRESERVABLE",
-                absl::StrCat(Size(total), " in ", vm.ram.size(),
-                             vm.ram.size() == 1 ? " block" : " blocks",
-                             ", shared, in ", host.preserved->directory));
+    findings.Ok(
+        "RAM_PRESERVABLE",
+        absl::StrCat(Size(total), " in ", vm.ram.size(),
+                     vm.ram.size() == 1 ? " block" : " blocks", ", shared, in ",
+                     input.backend == Backend::kLuo
+                         ? "memfds"
+                         : input.host.preserved->directory));
   }
 }
 
@@ -233,7 +273,7 @@ void EvaluateVm(const ExaminedVm& vm, const PreflightInput& input,
   }
   CheckVersion(*vm.facts, input.versions, findings);
   CheckMachineType(*vm.facts, findings);
-  CheckRam(vm, input.host, findings);
+  CheckRam(vm, input, findings);
   CheckAuxRam(*vm.facts, findings);
   CheckDevices(*vm.facts, findings);
   CheckBlockJobs(*vm.facts, findings);

@@ -5,6 +5,7 @@
 
 #include "CLI/CLI.hpp"
 #include "host_update/cli/exit_code.h"
+#include "host_update/preflight.h"
 
 namespace live_update {
 namespace {
@@ -28,6 +29,15 @@ void AddTarget(CLI::App& command, UpdateRequest& request, bool required) {
   command.add_option(
       "--append", request.append,
       "Words to add to the running kernel's command line, which is repeated");
+  command
+      .add_option("--override", request.overrides,
+                  "Go on in spite of errors with this code; may be given more "
+                  "than once, for codes with which no VM is lost for certain")
+      ->check([](const std::string& code) {
+        return std::string(CheckOverride(code).message());
+      })
+      ->allow_extra_args(false)
+      ->type_name("CODE");
 }
 
 void AddSeconds(CLI::App& command, const std::string& name,

@@ -94,8 +94,9 @@ int RunProgram(int argc, char** argv,
   deps.sync = [] { sync(); };
   deps.entered = StopIfAsked;
   deps.host_facts = [&options] {
-    return CollectHostFacts(
-        {.root = "", .preserved_directory = options.dax_dir});
+    return CollectHostFacts({.root = "",
+                             .preserved_directory = options.dax_dir,
+                             .luo = options.request.backend == "luo"});
   };
   deps.read_target = loader::ReadTargetKernel;
   if (absl::Status status = SetHandover(options, deps.handover); !status.ok()) {

@@ -77,6 +77,7 @@ std::string CheckText(const CheckReport& check) {
   std::string text;
   int errors = 0;
   int warnings = 0;
+  int overridden = 0;
   size_t subject_width = 4;
   for (const Finding& finding : check.findings()) {
     subject_width = std::max(subject_width, finding.subject().size());
@@ -91,9 +92,14 @@ std::string CheckText(const CheckReport& check) {
     }
     errors += finding.severity() == Finding::ERROR ? 1 : 0;
     warnings += finding.severity() == Finding::WARNING ? 1 : 0;
+    overridden += finding.overridden() ? 1 : 0;
   }
-  absl::StrAppendFormat(&text, "%s: %d errors, %d warnings.\n",
+  absl::StrAppendFormat(&text, "%s: %d errors, %d warnings",
                         check.go() ? "Go" : "No-go", errors, warnings);
+  if (overridden > 0) {
+    absl::StrAppendFormat(&text, ", %d of them overridden errors", overridden);
+  }
+  absl::StrAppend(&text, ".\n");
   return text;
 }
 
@@ -141,6 +147,10 @@ std::string ReportText(const UpdateReport& report) {
         report.handover_key_id().empty()
             ? "not authenticated"
             : "authenticated with the key of id " + report.handover_key_id());
+  }
+  for (const Finding& finding : report.findings()) {
+    absl::StrAppend(&text, "  ", finding.code(), " ", finding.subject(), ": ",
+                    finding.message(), "\n");
   }
   for (const VmReport& vm : report.vms()) absl::StrAppend(&text, VmText(vm));
   return text;

@@ -1,0 +1,61 @@
+#include "host_update/cli/options.h"
+
+#include <string>
+#include <variant>
+#include <vector>
+
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "host_update/cli/exit_code.h"
+
+namespace live_update {
+namespace {
+
+using ::testing::AllOf;
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+
+std::variant<Options, int> Parse(std::vector<std::string> words) {
+  words.insert(words.begin(), "host-update");
+  std::vector<char*> arguments;
+  for (std::string& word : words) arguments.push_back(word.data());
+  return ParseOptions(static_cast<int>(arguments.size()), arguments.data());
+}
+
+TEST(OverrideOptionTest, MayBeGivenMoreThanOnce) {
+  const auto options =
+      Parse({"check", "--override=BLOCK_JOB", "--override", "TARGET_KVM"});
+  ASSERT_TRUE(std::holds_alternative<Options>(options));
+  EXPECT_THAT(std::get<Options>(options).request.overrides,
+              ElementsAre("BLOCK_JOB", "TARGET_KVM"));
+}
+
+TEST(OverrideOptionTest, IsOfUpdateAsWell) {
+  const auto options = Parse(
+      {"update", "--kernel", "k", "--initrd", "i", "--override=HOST_MEMORY"});
+  ASSERT_TRUE(std::holds_alternative<Options>(options));
+  EXPECT_THAT(std::get<Options>(options).request.overrides,
+              ElementsAre("HOST_MEMORY"));
+}
+
+TEST(OverrideOptionTest, IsAUsageErrorForWhatLosesVms) {
+  for (const char* code : {"TARGET_CMDLINE", "TARGET_LUO_ABI", "TARGET_LUO",
+                           "RAM_NOT_SHARED", "NO_SUCH_CODE"}) {
+    ::testing::internal::CaptureStderr();
+    const auto options = Parse({"check", std::string("--override=") + code});
+    const std::string message = ::testing::internal::GetCapturedStderr();
+    ASSERT_TRUE(std::holds_alternative<int>(options)) << code;
+    EXPECT_EQ(std::get<int>(options), static_cast<int>(ExitCode::kUsage));
+    EXPECT_THAT(message, AllOf(HasSubstr(code), HasSubstr("overridden")));
+  }
+}
+
+TEST(OverrideOptionTest, OverridesNothingByItself) {
+  const auto options = Parse({"check"});
+  ASSERT_TRUE(std::holds_alternative<Options>(options));
+  EXPECT_THAT(std::get<Options>(options).request.overrides, IsEmpty());
+}
+
+}  // namespace
+}  // namespace live_update
