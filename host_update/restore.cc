@@ -128,7 +128,7 @@ void BridgeHostClock(const HostRecord& record, const ClockSample& first_line,
 // libvirtd would have started these at its own start, had it not been held:
 // autostart VMs, but for those that are protected and those that were off
 // before the update.
-void GiveAutostartBack(absl::flat_hash_set<std::string> leave_off,
+void GiveAutostartBack(const absl::flat_hash_set<std::string>& leave_off,
                        const Dependencies& deps) {
   if (access(HeldMarker(deps).c_str(), F_OK) != 0) return;
   absl::StatusOr<std::vector<VmInfo>> vms =
@@ -211,8 +211,8 @@ absl::StatusOr<UpdateReport> RestoreAll(const ClockSample& first_line,
   absl::StatusOr<std::unique_ptr<IncomingPreservation>> incoming =
       FindHandover(last_restored, deps);
   if (absl::IsNotFound(incoming.status())) {
-    LU_ASSIGN_OR_RETURN(auto leave_off, ProtectedVms(deps));
-    GiveAutostartBack(std::move(leave_off), deps);
+    LU_ASSIGN_OR_RETURN(const auto leave_off, ProtectedVms(deps));
+    GiveAutostartBack(leave_off, deps);
     return incoming.status();
   }
   if (!incoming.ok()) return incoming.status();
@@ -257,7 +257,7 @@ absl::StatusOr<UpdateReport> RestoreAll(const ClockSample& first_line,
   LU_ASSIGN_OR_RETURN(auto leave_off, ProtectedVms(deps));
   leave_off.insert(reader->host().inactive_vm_uuids().begin(),
                    reader->host().inactive_vm_uuids().end());
-  GiveAutostartBack(std::move(leave_off), deps);
+  GiveAutostartBack(leave_off, deps);
   ConcludeReport(report);
   LU_RETURN_IF_ERROR(WriteReport(deps.paths.state_dir, report));
   LU_RETURN_IF_ERROR((*incoming)->FinishIfEmpty().status());

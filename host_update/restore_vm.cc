@@ -155,7 +155,7 @@ absl::Status CompareRam(const IncomingVm& vm, const RestorableVm& restorable,
   }
   const size_t threads =
       vm.ram_digests->all_chunks() ? std::thread::hardware_concurrency() : 1;
-  const absl::Status status = VerifyRam(*vm.ram_digests, blocks, threads);
+  absl::Status status = VerifyRam(*vm.ram_digests, blocks, threads);
   report.set_digest_after_s(absl::ToDoubleSeconds(absl::Now() - start));
   report.set_ram_digests(DescribeRamDigests(*vm.ram_digests));
   if (absl::IsDataLoss(status)) {

@@ -72,16 +72,16 @@ absl::StatusOr<HandoverKey> HandoverKey::FromFile(const std::string& path) {
 }
 
 HandoverKey::HandoverKey(HandoverKey&& other) noexcept
-    : bytes_(other.bytes_), id_(other.id_) {
-  other.Erase();
+    : bytes_(std::move(other.bytes_)), id_(other.id_) {
+  // Keys are too long for a string to hold them in itself: nothing of it is
+  // left in `other`.
 }
 
 HandoverKey& HandoverKey::operator=(HandoverKey&& other) noexcept {
   if (this != &other) {
     Erase();
-    bytes_ = other.bytes_;
+    bytes_ = std::move(other.bytes_);
     id_ = other.id_;
-    other.Erase();
   }
   return *this;
 }

@@ -21,7 +21,7 @@ using ::testing::HasSubstr;
 using ::testing::Not;
 
 std::string KeyFile(const std::string& bytes, mode_t mode) {
-  const std::string path = absl::StrCat(::testing::TempDir(), "/handover-key");
+  std::string path = absl::StrCat(::testing::TempDir(), "/handover-key");
   EXPECT_THAT(WriteFileAtomically(path, bytes, mode), IsOk());
   return path;
 }

@@ -29,7 +29,7 @@ class OperatorKeyTest : public ::testing::Test {
     std::filesystem::create_directories(directory_);
   }
   std::string Write(const std::string& name, char byte, mode_t mode) {
-    const std::string path = absl::StrCat(directory_, "/", name);
+    std::string path = absl::StrCat(directory_, "/", name);
     EXPECT_THAT(WriteFileAtomically(path, std::string(32, byte), mode), IsOk());
     return path;
   }
