@@ -51,7 +51,7 @@ std::string ArchitectureName(uint16_t machine) {
 // kInvalidArgument unless `size` bytes at `offset` lie in the file.
 absl::Status CheckWithin(absl::Span<const uint8_t> file, uint64_t offset,
                          uint64_t size, absl::string_view what) {
-  const absl::Status status = BytesAt(file, offset, size).status();
+  absl::Status status = BytesAt(file, offset, size).status();
   if (status.ok()) return status;
   return absl::InvalidArgumentError(
       absl::StrCat("truncated, ", what, " are missing: ", status.message()));
