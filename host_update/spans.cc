@@ -60,6 +60,12 @@ void AddOldKernelSpans(const HostRecord& record, const SpanClock& clock,
 }
 
 void ConcludeReport(UpdateReport& report) {
+  // VMs were saved, and so are listed, in the order in which they were ready.
+  std::sort(report.mutable_vms()->pointer_begin(),
+            report.mutable_vms()->pointer_end(),
+            [](const VmReport* a, const VmReport* b) {
+              return a->name() < b->name();
+            });
   const bool all = std::all_of(
       report.vms().begin(), report.vms().end(),
       [](const VmReport& vm) { return vm.result() == VmReport::RESTORED; });
