@@ -88,6 +88,21 @@ absl::StatusOr<RamIdentity> IdentityOf(const UniqueFd& fd) {
                      .size_bytes = static_cast<uint64_t>(stat.st_size)};
 }
 
+// In which way the memory of `block`, now `kept`, is what it was.
+std::string Proof(const RamBlock& block, const RamIdentity& kept) {
+  if (kept.inode == block.in_place().inode()) {
+    return absl::StrFormat(
+        "%s: inode %d, %d bytes, mapped by the old QEMU and by the new one; "
+        "not copied",
+        block.name(), kept.inode, kept.size_bytes);
+  }
+  return absl::StrFormat(
+      "%s: inode %d of the old kernel, carried over as token %s, is inode %d "
+      "of this one, %d bytes, mapped by the new QEMU; not copied",
+      block.name(), block.in_place().inode(), block.in_place().token(),
+      kept.inode, kept.size_bytes);
+}
+
 // Whether the QEMU that runs `vm` now uses the preserved memory. Adds a line of
 // proof per block to `report`.
 absl::Status ProveRamInPlace(const IncomingVm& vm,
@@ -114,10 +129,7 @@ absl::Status ProveRamInPlace(const IncomingVm& vm,
           absl::StrCat("its QEMU does not use the preserved memory of ",
                        block.name(), ": it was started in another way"));
     }
-    report.add_ram_proof(absl::StrFormat(
-        "%s: inode %d, %d bytes, mapped by the old QEMU and by the new one; "
-        "not copied",
-        block.name(), kept.inode, kept.size_bytes));
+    report.add_ram_proof(Proof(block, kept));
   }
   return absl::OkStatus();
 }
