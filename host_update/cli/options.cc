@@ -12,20 +12,31 @@ namespace {
 
 constexpr char kVersion[] = "host-update 0.1.0";
 
+constexpr char kConfigFile[] = "/etc/host-update.conf";
+
 constexpr char kFooter[] =
     "Exit status: 0 done; 1 failed, VMs unharmed; 2 nothing to do; 3 no-go; "
     "4 libvirt not reached; 5 no permission; 6 a VM is not back; 7 aborted on "
     "request; 9 busy; 64 usage.";
 
-void AddTarget(CLI::App& command, UpdateRequest& request, bool required) {
+void AddTarget(CLI::App& command, Options& options, bool required) {
+  UpdateRequest& request = options.request;
   command
       .add_option("--kernel", request.kernel_path,
                   "Kernel to go to (bzImage): /boot/vmlinuz-…")
       ->required(required);
-  command
-      .add_option("--initrd", request.initrd_path,
-                  "Its initial RAM disk: /boot/initrd.img-…")
-      ->required(required);
+  // One or the other, said aloud: a kernel that is left without its initrd
+  // finds no root file system, and takes the VMs with it.
+  auto* initrd = command.add_option_group("initrd");
+  initrd->add_option("--initrd", request.initrd_path,
+                     "Its initial RAM disk: /boot/initrd.img-…");
+  initrd->add_flag("--no-initrd", options.no_initrd,
+                   "It needs none: all it needs is built in");
+  if (required) {
+    initrd->require_option(1);
+  } else {
+    initrd->require_option(0, 1);
+  }
   command.add_option(
       "--append", request.append,
       "Words to add to the running kernel's command line, which is repeated");
@@ -83,6 +94,15 @@ std::variant<Options, int> ParseOptions(int argc, char** argv) {
   app.fallthrough();
   app.add_flag("--json", options.json,
                "Print JSON (stable) in place of text for people");
+  app.set_config("--config", kConfigFile,
+                 "Where options that always hold are kept: \"backend = luo\"")
+      ->capture_default_str();
+  app.allow_config_extras(CLI::config_extras_mode::error);
+  app.add_option("--backend", options.request.backend,
+                 "What keeps the VMs' RAM: dax, a DAX file system on memory "
+                 "kept by memmap=; luo, the kernel's Live Update Orchestrator")
+      ->check(CLI::IsMember({"dax", "luo"}))
+      ->capture_default_str();
   app.add_option("--dax-dir", options.dax_dir,
                  "Where the DAX file system with the VMs' RAM is mounted")
       ->capture_default_str();
@@ -99,13 +119,13 @@ std::variant<Options, int> ParseOptions(int argc, char** argv) {
       "check",
       "Say whether this host and its VMs can be updated live, and what "
       "to do where not");
-  AddTarget(*check, options.request, false);
+  AddTarget(*check, options, false);
 
   CLI::App* update = app.add_subcommand(
       "update",
       "Go into another kernel with all VMs; does not return if all "
       "goes well");
-  AddTarget(*update, options.request, true);
+  AddTarget(*update, options, true);
   update->add_flag("--dry-run", options.dry_run,
                    "Check and print the plan; change nothing");
   AddSeconds(*update, "--pause-timeout", options.limits.pause,

@@ -35,6 +35,7 @@ struct Options {
   RamCoverage verify_ram = RamCoverage::kSample;
 
   UpdateRequest request;        // check, update
+  bool no_initrd = false;       // check, update: none is meant to be there.
   bool dry_run = false;         // update
   std::string retry_vm;         // restore
   std::string discard_vm;       // restore

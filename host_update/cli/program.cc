@@ -25,6 +25,8 @@
 #include "loader/target_kernel.h"
 #include "state_preserve/dax_memory.h"
 #include "state_preserve/handover_writer.h"
+#include "state_preserve/luo_memory.h"
+#include "state_preserve/preserved_memory.h"
 
 namespace live_update {
 namespace {
@@ -74,6 +76,12 @@ absl::Status SetHandover(const Options& options, HandoverSettings& handover) {
   return CheckWritable(handover.version, handover.key != nullptr);
 }
 
+absl::StatusOr<std::unique_ptr<PreservedMemory>> OpenMemory(
+    const Options& options) {
+  if (options.request.backend == "luo") return LuoMemory::Open({});
+  return DaxMemory::Open({.mount = options.dax_dir});
+}
+
 int End(ExitCode code) { return static_cast<int>(code); }
 
 }  // namespace
@@ -107,8 +115,8 @@ int RunProgram(int argc, char** argv,
   loader::LinuxKexec kexec;
   deps.kexec = &kexec;
 
-  const absl::StatusOr<std::unique_ptr<DaxMemory>> memory =
-      DaxMemory::Open({.mount = options.dax_dir});
+  const absl::StatusOr<std::unique_ptr<PreservedMemory>> memory =
+      OpenMemory(options);
   if (!memory.ok() && options.command != Command::kCheck &&
       options.command != Command::kReport) {
     LogError(memory.status().message());
