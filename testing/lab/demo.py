@@ -5,7 +5,7 @@ import sys
 import tempfile
 import time
 
-from hostlab import product
+from hostlab import flavor, product
 from hostlab.echo import EchoClient
 from hostlab.lab import running_lab
 from hostlab.update_run import live_update
@@ -23,11 +23,11 @@ def main():
         say("building the package and the lab's programs")
         product.make_payload(payload)
         say("starting the emulated host and its three VMs (the first time this makes the host image: minutes)")
-        with running_lab(logs, pathlib.Path(payload)) as lab:
-            newer = lab.host.image.newer
+        with running_lab(logs, pathlib.Path(payload), flavor.get("dax")) as lab:
+            newer = lab.host.flavor.newer
             say(f"the host runs {lab.host.kernel()}; host-update check:")
-            print(lab.service.call(f"check --kernel {newer.kernel} --initrd {newer.initrd}").out)
-            say(f"host-update update --kernel {newer.kernel} --initrd {newer.initrd}")
+            print(lab.service.call(f"check {newer.arguments}").out)
+            say(f"host-update update {newer.arguments}")
             client = EchoClient(lab.host.echo_port)
             try:
                 run = live_update(lab, client, "newer")

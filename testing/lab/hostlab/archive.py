@@ -13,6 +13,7 @@ import time
 
 RELEASE = "bookworm"
 BACKPORTS = RELEASE + "-backports"
+KERNEL_SUITE = "trixie-backports"
 # libvirt 11.3 and QEMU 10.0 (with the firmware it asks for) come from backports; nothing else may move.
 PIN = f"""Package: qemu-* src:qemu src:libvirt seabios
 Pin: release n={BACKPORTS}
@@ -49,6 +50,12 @@ def sources():
     return lines
 
 
+def kernel_sources():
+    """apt source lines for the newest kernel's source: the backports of the release after this one."""
+    main = next(line.split()[1] for line in sources() if line.split()[2] == RELEASE)
+    return [f"deb {main} {KERNEL_SUITE} main"]
+
+
 def apt_options():
     """The machine's own ways of reaching the archive (proxies, checks of dates) as apt options."""
     out = subprocess.run(
@@ -60,23 +67,24 @@ def apt_options():
 class PrivateApt:
     """apt with package lists of its own, so that asking never changes the machine."""
 
-    def __init__(self, root):
+    def __init__(self, root, source_lines=None):
+        """`source_lines`: those of `sources()` if None."""
         self.root = pathlib.Path(root)
         for name in ("etc/apt/preferences.d", "etc/apt/apt.conf.d", "etc/apt/sources.list.d",
                      "state/lists/partial", "cache/archives/partial"):
             (self.root / name).mkdir(parents=True, exist_ok=True)
         (self.root / "state/status").touch()
-        (self.root / "etc/apt/sources.list").write_text("\n".join(sources()) + "\n")
+        (self.root / "etc/apt/sources.list").write_text("\n".join(source_lines or sources()) + "\n")
         (self.root / "etc/apt/preferences.d/backports").write_text(PIN)
 
-    def _run(self, program, *arguments):
+    def _run(self, program, *arguments, folder=None):
         etc, state, cache = (self.root / n for n in ("etc/apt", "state", "cache"))
         options = [f"Dir::Etc={etc}", f"Dir::Etc::trusted=/etc/apt/trusted.gpg",
                    "Dir::Etc::trustedparts=/etc/apt/trusted.gpg.d", f"Dir::State={state}",
                    f"Dir::State::status={state}/status", f"Dir::Cache={cache}", "APT::Sandbox::User=root",
                    "APT::Install-Recommends=false", "Acquire::Languages=none", *apt_options()]
         command = [program] + [word for o in options for word in ("-o", o)] + list(arguments)
-        done = subprocess.run(command, capture_output=True, text=True)
+        done = subprocess.run(command, capture_output=True, text=True, cwd=folder)
         if done.returncode != 0:
             raise ArchiveError(f"{program} {' '.join(arguments)}: {(done.stdout + done.stderr).strip()}")
         return done.stdout
@@ -90,35 +98,55 @@ class PrivateApt:
         found = [(int(m.group(2)), m.group(1)) for m in map(KERNEL_NAME.match, names) if m]
         return [abi for _, abi in sorted(found)]
 
+    def candidate(self, package):
+        """The version that would be installed."""
+        found = re.search(r"Candidate: (\d\S*)", self._run("apt-cache", "policy", package))
+        if not found:
+            raise ArchiveError(f"the archive has no {package}")
+        return found.group(1)
+
+    def download(self, package, folder):
+        """Puts the package's .deb into `folder`."""
+        self._run("apt-get", "-q", "download", package, folder=folder)
+
     def would_install(self, packages):
         """`name version` for each package that an empty system would get."""
         out = self._run("apt-get", "-s", "install", *packages)
         return sorted(f"{m.group(1)} {m.group(2)}" for m in re.finditer(r"^Inst (\S+) \((\S+) ", out, re.M))
 
 
-def resolve(packages, cache):
-    """The kernels and all package versions an image would have if it were built now.
+def remembered(cache, question, ask):
+    """The answer of `ask()`, which must be fit for JSON.
 
     Asked at most once a day; an archive that can't be reached is no reason to fail while an older answer exists.
     """
-    question = hashlib.sha256(json.dumps([packages, sources(), PIN]).encode()).hexdigest()[:16]
-    answer_file = pathlib.Path(cache) / f"resolved-{question}.json"
+    key = hashlib.sha256(json.dumps([question, sources(), PIN]).encode()).hexdigest()[:16]
+    answer_file = pathlib.Path(cache) / f"resolved-{key}.json"
     if answer_file.exists() and time.time() - answer_file.stat().st_mtime < RESOLUTION_LIFETIME_S:
         return json.loads(answer_file.read_text())
     try:
-        apt = PrivateApt(pathlib.Path(cache) / "apt")
-        apt.update()
-        kernels = apt.kernels()
-        if len(kernels) < 2:
-            raise ArchiveError(f"the archive has {len(kernels)} cloud kernel(s) of the 6.1 series, two are needed")
-        older, newer = kernels[0], kernels[-1]
-        versions = apt.would_install(packages + [f"linux-image-{k}" for k in (older, newer)])
+        answer = ask()
     except ArchiveError:
         if answer_file.exists():
             return json.loads(answer_file.read_text())
         raise
-    answer = {"older": older, "newer": newer, "versions": versions}
     scratch = answer_file.with_suffix(f".{os.getpid()}")
     scratch.write_text(json.dumps(answer, indent=1))
     scratch.rename(answer_file)
     return answer
+
+
+def resolve(packages, cache):
+    """The kernels and all package versions an image would have if it were built now."""
+    return remembered(cache, packages, lambda: _resolve(packages, cache))
+
+
+def _resolve(packages, cache):
+    apt = PrivateApt(pathlib.Path(cache) / "apt")
+    apt.update()
+    kernels = apt.kernels()
+    if len(kernels) < 2:
+        raise ArchiveError(f"the archive has {len(kernels)} cloud kernel(s) of the 6.1 series, two are needed")
+    older, newer = kernels[0], kernels[-1]
+    versions = apt.would_install(packages + [f"linux-image-{k}" for k in (older, newer)])
+    return {"older": older, "newer": newer, "versions": versions}

@@ -12,6 +12,7 @@ import time
 
 from hostlab.qmp import Qmp
 
+PAYLOAD = "/mnt/payload"  # Where the host mounts its second disk.
 RAM = "6G"
 # 6 GiB of RAM on q35 is 2 GiB below 4 GiB and the rest from there on: this range is RAM that exists.
 PRESERVED_RANGE = "2G!4G"
@@ -61,7 +62,8 @@ class Emulator:
         command = [
             "qemu-system-x86_64", "-name", "host", "-machine", "q35", "-accel", "tcg,thread=multi",
             "-cpu", "max,-erms,-vgif", "-smp", "1", "-m", RAM, "-display", "none", "-nodefaults", "-no-user-config",
-            "-kernel", str(kernel.boot_kernel), "-initrd", str(kernel.boot_initrd), "-append", command_line,
+            "-kernel", str(kernel.boot_kernel), "-append", command_line,
+            *(["-initrd", str(kernel.boot_initrd)] if kernel.boot_initrd else []),
             "-netdev", network, "-device", "virtio-net-pci,netdev=net0,mac=52:54:00:00:02:15",
             "-device", "virtio-serial-pci",
             "-chardev", f"socket,id=agent,path={self.agent_path},server=on,wait=off",

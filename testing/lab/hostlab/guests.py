@@ -56,7 +56,7 @@ def _cpio_member(name, content, mode, inode):
     return head + b"\0" * (-len(head) % 4) + content + b"\0" * (-len(content) % 4)
 
 
-def domain_xml(guest, kernel, initrd):
+def domain_xml(guest, kernel, initrd, ram_source="file"):
     disk = f"""<disk type='file' device='disk'>
       <driver name='qemu' type='qcow2' cache='none'/>
       <source file='{guest.disk_path}'/>
@@ -72,7 +72,7 @@ def domain_xml(guest, kernel, initrd):
         command_line += f" guest.address={guest.address}"
     return DOMAIN_TEMPLATE.substitute(
         name=guest.name, vcpus=guest.vcpus, memory=guest.memory_mib, kernel=kernel, initrd=initrd,
-        command_line=command_line, disk=disk, interface=interface, log=guest.log)
+        command_line=command_line, disk=disk, interface=interface, log=guest.log, ram_source=ram_source)
 
 
 def define(host, guest, kernel=None, initrd=INITRD):
@@ -80,7 +80,7 @@ def define(host, guest, kernel=None, initrd=INITRD):
     if guest.disk:
         host.sh(f"qemu-img create -q -f qcow2 {guest.disk_path} 64M")
     path = f"/var/lib/guests/{guest.name}.xml"
-    host.put_file(path, domain_xml(guest, kernel or host.image.older.kernel, initrd))
+    host.put_file(path, domain_xml(guest, kernel or host.image.older.kernel, initrd, host.flavor.ram_source))
     host.sh(f"virsh -q define {path}" + (f" && virsh -q autostart {guest.name}" if guest.autostart else ""))
 
 

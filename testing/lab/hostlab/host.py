@@ -16,12 +16,11 @@ from hostlab import guests as lab_guests
 from hostlab import image as host_image
 from hostlab.agent import Agent, AgentError
 from hostlab.deadline import LabTimeout, wait_until
-from hostlab.emulator import Emulator, free_port
+from hostlab.emulator import PAYLOAD, Emulator, free_port
 
 BOOT_S = 300       # Generous: other work may share this machine's processors.
 SHORT_S = 120
 ECHO_ADDRESS, ECHO_PORT = "10.0.2.50", 7000
-PAYLOAD = "/mnt/payload"
 # A saved state remembers the size of each disk.
 PAYLOAD_MIB = 256
 STATE = "ready"
@@ -31,9 +30,10 @@ EMULATOR_FAULT = "RIP: 0010:__svm_vcpu_run+"
 class Host:
     """A running host. A context manager: leaves no process behind. Logs go to the folder `logs`."""
 
-    def __init__(self, logs, payload, disk=None, saved=None):
+    def __init__(self, logs, payload, flavor, disk=None, saved=None):
         """`payload` is a folder whose content the host sees at /mnt/payload. `disk` and `saved` are for `ready`."""
         self.image = host_image.ensure()
+        self.flavor = flavor
         self.logs = pathlib.Path(logs)
         self.logs.mkdir(parents=True, exist_ok=True)
         self.folder = pathlib.Path(tempfile.mkdtemp(prefix="host-lab-"))
@@ -47,8 +47,9 @@ class Host:
                                 self.disk], check=True)
             self.echo_port = free_port()
             self.emulator = Emulator(
-                self.folder, self.image.older, [(self.disk, "qcow2"), (_payload_disk(payload, self.folder), "raw")],
-                self.logs / "host-console.log", [(self.echo_port, ECHO_ADDRESS, ECHO_PORT)], saved=saved)
+                self.folder, flavor.older,
+                [(self.disk, "qcow2"), (_payload_disk(payload, flavor, self.folder), "raw")],
+                self.logs / "host-console.log", [(self.echo_port, ECHO_ADDRESS, ECHO_PORT)], flavor.command_line, saved)
             self.agent = Agent(self.emulator.agent_path)
             self.wait_for_boot()
             if saved:
@@ -61,9 +62,9 @@ class Host:
             raise
 
     @classmethod
-    def ready(cls, logs, payload, guests=lab_guests.THREE, guest_init=None):
-        """A host under the older kernel in which `guests` have run for a while."""
-        return cls(logs, payload, _saved_disk(guests, guest_init), STATE)
+    def ready(cls, logs, payload, flavor, guests=lab_guests.THREE, guest_init=None):
+        """A host under the flavor's older kernel in which `guests` have run for a while."""
+        return cls(logs, payload, flavor, _saved_disk(flavor, guests, guest_init), STATE)
 
     def __enter__(self):
         return self
@@ -167,21 +168,25 @@ class Host:
             (self.logs / "logs-incomplete").write_text(f"{problem}\n")
 
 
-def _payload_disk(folder, scratch):
-    """A read-only disk with the content of `folder`: the cheapest way of handing the host many or large files."""
+def _payload_disk(folder, flavor, scratch):
+    """A read-only disk with the content of `folder`: the cheapest way of handing the host many or large files. Kernels
+    that are not part of the host's image lie there too."""
+    for kernel in (flavor.older, flavor.newer):
+        if kernel.folder == PAYLOAD:
+            shutil.copy(kernel.boot_kernel, folder)
     disk = scratch / "payload.raw"
     subprocess.run(["mke2fs", "-q", "-t", "ext4", "-O", "^has_journal", "-d", folder, disk, f"{PAYLOAD_MIB}M"],
                    check=True, stdout=subprocess.DEVNULL)
     return disk
 
 
-def _saved_disk(guests, guest_init):
+def _saved_disk(flavor, guests, guest_init):
     """The cached disk in which the state of a host with these guests running lies; makes it if need be."""
     image = host_image.ensure()
     with tempfile.TemporaryDirectory(prefix="host-lab-") as payload:
         initramfs = pathlib.Path(payload) / "guest.cpio"
         lab_guests.make_initramfs(initramfs, guest_init, image.guest_modules.iterdir())
-        digest = hashlib.sha256(str(image.disk).encode() + repr(guests).encode() + initramfs.read_bytes())
+        digest = hashlib.sha256(f"{image.disk} {guests} {flavor}".encode() + initramfs.read_bytes())
         # One version of QEMU does not go on from another's state.
         digest.update(subprocess.run(["qemu-system-x86_64", "--version"], check=True, stdout=subprocess.PIPE).stdout)
         for source in ("host.py", "guests.py", "domain.xml", "emulator.py"):
@@ -189,17 +194,17 @@ def _saved_disk(guests, guest_init):
         disk = host_image.cache_dir() / f"ready-{digest.hexdigest()[:16]}.qcow2"
         with host_image.locked("ready"):
             if not disk.exists():
-                _make_saved_disk_again(disk, payload, guests)
+                _make_saved_disk_again(disk, payload, flavor, guests)
                 host_image.drop_unused("ready-*.qcow2", keep=disk)
             disk.touch()
     return disk
 
 
-def _make_saved_disk_again(disk, payload, guests, tries=3):
+def _make_saved_disk_again(disk, payload, flavor, guests, tries=3):
     """Tries again where the emulator's own fault (README.md) ended it."""
     for left in reversed(range(tries)):
         try:
-            return _make_saved_disk(disk, payload, guests)
+            return _make_saved_disk(disk, payload, flavor, guests)
         except (AgentError, LabTimeout):
             console = disk.with_suffix(".logs") / "host-console.log"
             if not left or not console.exists() or EMULATOR_FAULT not in console.read_text():
@@ -207,11 +212,11 @@ def _make_saved_disk_again(disk, payload, guests, tries=3):
             host_image.say("the emulated processor broke its kernel (the emulator's fault); once more")
 
 
-def _make_saved_disk(disk, payload, guests):
+def _make_saved_disk(disk, payload, flavor, guests):
     started = time.monotonic()
-    host_image.say(f"booting a host with {len(guests)} guests, once for all scenarios …")
+    host_image.say(f"booting a {flavor.name} host with {len(guests)} guests, once for all scenarios …")
     logs = disk.with_suffix(".logs")
-    with Host(logs, payload) as host:
+    with Host(logs, payload, flavor) as host:
         host.sh(f"cp {PAYLOAD}/guest.cpio {lab_guests.INITRD}")
         for guest in guests:
             lab_guests.define(host, guest)

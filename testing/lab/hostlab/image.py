@@ -43,18 +43,24 @@ GUEST_MODULES = ["virtio_pci", "virtio_blk", "virtio_net"]
 
 @dataclasses.dataclass(frozen=True)
 class Kernel:
-    """One of the image's kernels. `boot_*` are paths on this machine, `kernel` and `initrd` paths in the host."""
+    """A kernel of the host. `boot_*` are paths on this machine, `kernel` and `initrd` paths in the host."""
     release: str
     boot_kernel: pathlib.Path
-    boot_initrd: pathlib.Path
+    boot_initrd: pathlib.Path | None  # None: it needs none.
+    folder: str = "/boot"
 
     @property
     def kernel(self):
-        return f"/boot/vmlinuz-{self.release}"
+        return f"{self.folder}/vmlinuz-{self.release}"
 
     @property
     def initrd(self):
-        return f"/boot/initrd.img-{self.release}"
+        return f"{self.folder}/initrd.img-{self.release}" if self.boot_initrd else ""
+
+    @property
+    def arguments(self):
+        """As host-update takes it."""
+        return f"--kernel {self.kernel}" + (f" --initrd {self.initrd}" if self.initrd else " --no-initrd")
 
 
 @dataclasses.dataclass(frozen=True)

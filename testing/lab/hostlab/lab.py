@@ -22,11 +22,11 @@ class Lab:
 
 
 @contextlib.contextmanager
-def running_lab(logs, payload, foreign=()):
-    """A Lab under the older kernel; at the end its logs are in the folder `logs` and nothing runs any more."""
+def running_lab(logs, payload, flavor, foreign=()):
+    """A Lab of this flavor under the older kernel; at the end its logs are in the folder `logs` and nothing runs any more."""
     for guest in foreign:
         guest.add_to_payload(payload)
-    with Host.ready(logs, payload, guest_init=product.guest_init()) as host:
+    with Host.ready(logs, payload, flavor, guest_init=product.guest_init()) as host:
         try:
             service = Service(host)
             service.install()

@@ -6,6 +6,7 @@ import re
 from hostlab.deadline import LabTimeout, wait_until
 from hostlab.host import BOOT_S, PAYLOAD
 
+CONFIG = "/etc/host-update.conf"
 PROGRAM = "/usr/sbin/host-update"
 FAULTY = f"{PAYLOAD}/host-update-faulty"
 STORE = "/var/lib/host-update/ram/host-update"
@@ -29,6 +30,7 @@ class Service:
 
     def install(self):
         self.host.sh(f"dpkg -i {PAYLOAD}/host-update.deb", 180)
+        self.host.put_file(CONFIG, f"backend = {self.host.flavor.name}\n")
 
     def call(self, arguments, program=PROGRAM, fault="", timeout=180):
         """Runs a sub-command; returns its Result."""
@@ -55,7 +57,7 @@ class Service:
 
     def update_arguments(self, kernel, append=""):
         quoted = f" --append '{append}'" if append else ""
-        return f"update --kernel {kernel.kernel} --initrd {kernel.initrd}{quoted}"
+        return f"update {kernel.arguments}{quoted}"
 
     def update(self, kernel, append="", wait_for_restore=True, timeout=BOOT_S):
         """A whole live update into `kernel`; returns the report (None without `wait_for_restore`).

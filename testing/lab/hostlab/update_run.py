@@ -97,7 +97,7 @@ def live_update(lab, echo, target):
     source = host.kernel()
     if echo:
         echo.new_gap()
-    kernel = getattr(host.image, target)
+    kernel = getattr(host.flavor, target)
     report = lab.service.update(kernel)
     run = UpdateRun(lab, kernel, source, before, report, echo=echo)
     for guest in lab.guests:

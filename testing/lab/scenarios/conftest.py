@@ -5,6 +5,7 @@ import time
 
 import pytest
 
+from hostlab import flavor as flavors
 from hostlab import foreign, product
 from hostlab.echo import EchoClient
 from hostlab.lab import running_lab
@@ -13,10 +14,24 @@ from hostlab.lab import running_lab
 def pytest_addoption(parser):
     group = parser.getgroup("lab")
     group.addoption("--logs", default="lab-logs", help="folder for the scenarios' logs")
+    group.addoption("--flavor", help="dax or luo; as many of them as a scenario is for if absent")
     group.addoption("--guest-kernel", help="also run a guest with this kernel")
     group.addoption("--guest-initrd", help="… and this initramfs")
     group.addoption("--domain", help="also run the guest of this libvirt domain XML, its disks taken along")
     group.addoption("--keep", action="store_true", help="after the scenario, leave the host running until Enter")
+
+
+def pytest_generate_tests(metafunc):
+    """A scenario is for hosts that keep memory in a DAX file system, or for those that its module's FLAVORS names."""
+    if "flavor_name" in metafunc.fixturenames:
+        names = getattr(metafunc.module, "FLAVORS", ("dax",))
+        wanted = metafunc.config.getoption("--flavor")
+        metafunc.parametrize("flavor_name", [n for n in names if n == (wanted or n)], scope="module")
+
+
+@pytest.fixture(scope="module")
+def flavor(flavor_name):
+    return flavors.get(flavor_name)
 
 
 @pytest.fixture(scope="session")
@@ -27,20 +42,21 @@ def payload(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def logs(request):
+def logs(request, flavor):
     scenario = request.module.__name__.rpartition("test_")[2]
-    folder = pathlib.Path(request.config.getoption("--logs")) / f"{scenario}-{time.strftime('%Y%m%d-%H%M%S')}"
+    stamp = time.strftime("%Y%m%d-%H%M%S")
+    folder = pathlib.Path(request.config.getoption("--logs")) / f"{scenario}-{flavor.name}-{stamp}"
     folder.mkdir(parents=True)
     print(f"\nlogs of {scenario}: {folder.resolve()}", flush=True)
     return folder
 
 
 @pytest.fixture(scope="module")
-def lab(request, payload, logs):
-    """One for all tests of a module."""
+def lab(request, payload, logs, flavor):
+    """One for all tests of a module, for each of its flavors."""
     options = request.config.getoption
     guests = foreign.from_options(options("--guest-kernel"), options("--guest-initrd"), options("--domain"))
-    with running_lab(logs, payload, guests) as lab:
+    with running_lab(logs, payload, flavor, guests) as lab:
         yield lab
         if options("--keep"):
             input(f"\nThe host runs on; its agent listens on {lab.host.emulator.agent_path}. Enter ends it. ")

@@ -16,9 +16,9 @@ MASK = f"systemd.mask={service.RESTORE_UNIT}"
 def jumped(lab):
     """The lab in the new kernel, nothing restored yet; and how things were before."""
     before = observe.Before(lab.host, lab.guests)
-    lab.service.update(lab.host.image.newer, append=MASK, wait_for_restore=False)
+    lab.service.update(lab.host.flavor.newer, append=MASK, wait_for_restore=False)
     lab.host.wait_for_boot()
-    assert lab.host.kernel() == lab.host.image.newer.release
+    assert lab.host.kernel() == lab.host.flavor.newer.release
     return before
 
 
@@ -110,8 +110,8 @@ def test_retry_brings_them_back(lab, jumped, handover):
 def test_next_update_works(lab):
     """The host is as good as before: it goes back to the older kernel."""
     # The running kernel's command line is repeated, and with it the mask of the restore unit.
-    lab.service.update(lab.host.image.older, wait_for_restore=False)
+    lab.service.update(lab.host.flavor.older, wait_for_restore=False)
     lab.host.wait_for_boot()
-    assert lab.host.kernel() == lab.host.image.older.release
+    assert lab.host.kernel() == lab.host.flavor.older.release
     result, report = lab.service.json("restore")
     assert result.code == service.OK and report["result"] == "UPDATED", report

@@ -49,7 +49,7 @@ def _check_ticks_go_on(host, guest, before):
 
 
 def _update(lab, kernel=None, initrd=None, options="", **how):
-    target = lab.host.image.newer
+    target = lab.host.flavor.newer
     return lab.service.call(
         f"update --kernel {kernel or target.kernel} --initrd {initrd or target.initrd} {options}", **how)
 
@@ -62,7 +62,7 @@ def _says_why(result, *words):
 
 def test_check_and_dry_run(lab, unharmed):
     """`check` says go, `update --dry-run` prints the plan; both change nothing."""
-    kernel = lab.host.image.newer
+    kernel = lab.host.flavor.newer
     result, check = lab.service.json(f"check --kernel {kernel.kernel} --initrd {kernel.initrd}")
     assert result.code == service.OK and check["go"], check
     result, plan = lab.service.json(lab.service.update_arguments(kernel) + " --dry-run")
@@ -139,7 +139,7 @@ def test_killed_then_started_again(lab, unharmed):
 def test_busy(lab, unharmed):
     """A second update while one is under way is refused and does it no harm."""
     pid = lab.host.agent.start(
-        f"HOST_UPDATE_FAULT=save@vm1:stall {service.FAULTY} {lab.service.update_arguments(lab.host.image.newer)} "
+        f"HOST_UPDATE_FAULT=save@vm1:stall {service.FAULTY} {lab.service.update_arguments(lab.host.flavor.newer)} "
         "--save-timeout 20")
     wait_until(lambda: observe.state(lab.host, "vm1").startswith("paused"), 60, "the first update has paused vm1")
     assert _update(lab).code == service.BUSY
@@ -151,7 +151,7 @@ def test_qemu_dies(lab):
     """A QEMU that dies during the save takes its VM along, and none of the others."""
     before = observe.Before(lab.host, lab.guests)
     pid = lab.host.agent.start(
-        f"HOST_UPDATE_FAULT=save@vm2:stall {service.FAULTY} {lab.service.update_arguments(lab.host.image.newer)} "
+        f"HOST_UPDATE_FAULT=save@vm2:stall {service.FAULTY} {lab.service.update_arguments(lab.host.flavor.newer)} "
         "--save-timeout 20")
     wait_until(lambda: observe.state(lab.host, "vm3").startswith("paused"), 60, "the update has paused vm3")
     lab.host.sh("kill -9 $(cat /run/libvirt/qemu/vm3.pid)")

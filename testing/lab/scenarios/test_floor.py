@@ -4,6 +4,7 @@ Emulated milliseconds say nothing about hardware; this ratio does.
 """
 
 import json
+import os
 import statistics
 
 from hostlab import product
@@ -15,16 +16,16 @@ from hostlab.host import PAYLOAD, Host
 from hostlab.lab import running_lab
 from hostlab.update_run import live_update
 
-ROUNDS = 2
+ROUNDS = int(os.environ.get("LAB_ROUNDS", "2"))
 
 
-def test_floor(payload, logs):
+def test_floor(payload, logs, flavor):
     """Rounds of both, interleaved; prints every value."""
     make_initramfs(payload / "floor.cpio", payload / "floor_init")
     floors, updates = [], []
     for number in range(ROUNDS):
-        floors.append(_floor(payload, logs / f"floor-{number}"))
-        updates.append(_update(payload, logs / f"update-{number}"))
+        floors.append(_floor(payload, logs / f"floor-{number}", flavor))
+        updates.append(_update(payload, logs / f"update-{number}", flavor))
     floor = statistics.median(floors)
     blackouts = [report["host_blackout_s"] for report in updates]
     result = {"floor_s": floors, "host_blackout_s": blackouts,
@@ -36,10 +37,10 @@ def test_floor(payload, logs):
     assert result["ratio"] < 40
 
 
-def _floor(payload, logs):
+def _floor(payload, logs, flavor):
     """Seconds from the jump to the first instruction of a trivial init under the same kernel."""
-    with Host.ready(logs, payload, guest_init=product.guest_init()) as host:
-        host.agent.start(f"{PAYLOAD}/kexec_into {host.image.older.kernel} {PAYLOAD}/floor.cpio '{COMMAND_LINE}'")
+    with Host.ready(logs, payload, flavor, guest_init=product.guest_init()) as host:
+        host.agent.start(f"{PAYLOAD}/kexec_into {host.flavor.older.kernel} {PAYLOAD}/floor.cpio '{COMMAND_LINE}'")
         wait_until(lambda: _at(host, "FLOOR first instruction"), 120, "the trivial init ran")
         return _at(host, "FLOOR first instruction") - _at(host, "FLOOR jump")
 
@@ -48,8 +49,8 @@ def _at(host, text):
     return next((at for at, line in host.emulator.console() if text in line), None)
 
 
-def _update(payload, logs):
-    with running_lab(logs, payload) as lab:
+def _update(payload, logs, flavor):
+    with running_lab(logs, payload, flavor) as lab:
         client = EchoClient(lab.host.echo_port)
         try:
             return live_update(lab, client, "newer").report

@@ -19,7 +19,7 @@ ExecStart=/bin/mv /var/lib/guests/vm1.qcow2 /root/vm1.qcow2
 WantedBy=multi-user.target
 """)
     host.sh("systemctl enable --quiet hide-disk.service")
-    report = lab.service.update(host.image.newer)
+    report = lab.service.update(host.flavor.newer)
     assert report["result"] == "PARTIAL"
     results = {vm["name"]: vm["result"] for vm in report["vms"]}
     assert results == {"vm1": "NOT_RESTORED", "vm2": "RESTORED", "vm3": "RESTORED"}

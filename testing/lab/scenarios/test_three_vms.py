@@ -5,6 +5,9 @@ import json
 from hostlab.update_run import live_update
 
 
+FLAVORS = ("dax", "luo")
+
+
 def test_three_vms(lab, echo, logs):
     """Older to newer kernel and straight back: one VM with a disk, one with a NIC, one with autostart."""
     for target in ("newer", "older"):

@@ -1,0 +1,34 @@
+"""What a host keeps guests' memory by: which two kernels it goes between, with which command line, and where guests' RAM
+lies. Scenarios are the same for each."""
+
+import dataclasses
+
+from hostlab import image as host_image
+from hostlab import kernel as built_kernels
+from hostlab.emulator import COMMAND_LINE
+from hostlab.image import Kernel
+
+
+@dataclasses.dataclass(frozen=True)
+class Flavor:
+    name: str           # As host-update's --backend has it.
+    older: Kernel
+    newer: Kernel
+    command_line: str
+    ram_source: str     # Of libvirt's <memoryBacking>.
+
+
+def get(name):
+    return {"dax": _dax, "luo": _luo}[name]()
+
+
+def _dax():
+    """Debian's kernels, RAM in files on a DAX file system."""
+    image = host_image.ensure()
+    return Flavor("dax", image.older, image.newer, COMMAND_LINE, "file")
+
+
+def _luo():
+    """Kernels with the Live Update Orchestrator, RAM in memfds."""
+    older, newer = built_kernels.ensure()
+    return Flavor("luo", older, newer, COMMAND_LINE + " kho=on liveupdate=on", "memfd")
