@@ -248,8 +248,11 @@ bool KeepOnlyTheListener(int listener) {
   return close_range(kListener + 1, ~0U, 0) == 0;
 }
 
-// The last process of StartKeeper().
-[[noreturn]] void RunKeeper(Keeper& keeper, int listener) {
+// The last process of StartKeeper(). Its name goes before it does, so that
+// whoever finds no name may start another keeper; after a kill the name stays,
+// and nobody listens.
+[[noreturn]] void RunKeeper(Keeper& keeper, int listener,
+                            const char* socket_path) {
   ResetSignals();
   if (!KeepOnlyTheListener(listener) || chdir("/") != 0) _exit(1);
   prctl(PR_SET_NAME, "hu-keeper");
@@ -264,6 +267,7 @@ bool KeepOnlyTheListener(int listener) {
     close(oom);
   }
   keeper.Serve(3);
+  unlink(socket_path);
   _exit(0);
 }
 
@@ -306,7 +310,9 @@ absl::Status StartKeeper(const std::string& socket_path) {
   if (child == 0) {
     if (setsid() < 0) _exit(1);
     const pid_t grandchild = fork();
-    if (grandchild == 0) RunKeeper(*keeper, listener.get());
+    if (grandchild == 0) {
+      RunKeeper(*keeper, listener.get(), socket_path.c_str());
+    }
     _exit(grandchild < 0 ? 1 : 0);
   }
   int status = 0;

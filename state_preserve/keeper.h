@@ -23,8 +23,9 @@ namespace live_update {
 // Starts a keeper that listens on `socket_path` (0600, replaces what has that
 // name) and is a child of init in a session of its own. It listens when this
 // returns. It ends by itself when the last descriptor is dropped, or if none
-// came within half a minute. May be called with other threads running. On
-// failure nothing is started, and `socket_path` is as it was or of no use.
+// came within half a minute, and takes `socket_path` away then. May be called
+// with other threads running. On failure nothing is started, and `socket_path`
+// is as it was or of no use.
 //
 // WARNING: two keepers on one path don't know of each other, and the first can
 // no longer be reached. Whoever starts one makes sure that none runs.

@@ -192,7 +192,7 @@ def _saved_disk(flavor, guests, guest_init):
         for source in ("host.py", "guests.py", "domain.xml", "emulator.py"):
             digest.update((pathlib.Path(__file__).parent / source).read_bytes())
         disk = host_image.cache_dir() / f"ready-{digest.hexdigest()[:16]}.qcow2"
-        with host_image.locked("ready"):
+        with host_image.locked(f"ready-{flavor.name}"):
             if not disk.exists():
                 _make_saved_disk_again(disk, payload, flavor, guests)
                 host_image.drop_unused("ready-*.qcow2", keep=disk)

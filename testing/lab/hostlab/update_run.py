@@ -70,7 +70,8 @@ class UpdateRun:
         assert status.get("phase", "idle") == "idle" and not status.get("interrupted")
         assert not status.get("kernel_staged")
         assert not status.get("unrestored_vms")
-        assert self.lab.service.leftovers() == []
+        leftovers = self.lab.service.leftovers()
+        assert leftovers == [], f"left behind: {leftovers}"
 
     def guests_view(self):
         """What the guests and the client outside saw, next to what the host reports."""
