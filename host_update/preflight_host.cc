@@ -230,8 +230,8 @@ void CheckClock(const HostFacts& host, Findings& findings) {
                    host.clocksource.empty() ? "unknown" : host.clocksource,
                    host.constant_tsc ? "" : ", no constant_tsc",
                    host.nonstop_tsc ? "" : ", no nonstop_tsc",
-                   ": blackouts are measured by the wall clock, to within "
-                   "what it is off"),
+                   ": the TSC times the jump only if it agrees with the wall "
+                   "clock to 3 s; else that does, to within what it is off"),
       "nothing is needed for the VMs; for exact figures see "
       "/sys/devices/system/clocksource/clocksource0/available_clocksource");
 }
