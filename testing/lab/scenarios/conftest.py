@@ -14,24 +14,17 @@ from hostlab.lab import running_lab
 def pytest_addoption(parser):
     group = parser.getgroup("lab")
     group.addoption("--logs", default="lab-logs", help="folder for the scenarios' logs")
-    group.addoption("--flavor", help="dax or luo; as many of them as a scenario is for if absent")
+    group.addoption("--flavor", default="dax", help="what the host keeps memory by: dax or luo")
     group.addoption("--guest-kernel", help="also run a guest with this kernel")
     group.addoption("--guest-initrd", help="… and this initramfs")
     group.addoption("--domain", help="also run the guest of this libvirt domain XML, its disks taken along")
     group.addoption("--keep", action="store_true", help="after the scenario, leave the host running until Enter")
 
 
-def pytest_generate_tests(metafunc):
-    """A scenario is for hosts that keep memory in a DAX file system, or for those that its module's FLAVORS names."""
-    if "flavor_name" in metafunc.fixturenames:
-        names = getattr(metafunc.module, "FLAVORS", ("dax",))
-        wanted = metafunc.config.getoption("--flavor")
-        metafunc.parametrize("flavor_name", [n for n in names if n == (wanted or n)], scope="module")
-
-
-@pytest.fixture(scope="module")
-def flavor(flavor_name):
-    return flavors.get(flavor_name)
+@pytest.fixture(scope="session")
+def flavor(request):
+    """Not a parameter: pytest would put a scenario's tests into another order, and each begins where the last one ended."""
+    return flavors.get(request.config.getoption("--flavor"))
 
 
 @pytest.fixture(scope="session")
@@ -53,7 +46,7 @@ def logs(request, flavor):
 
 @pytest.fixture(scope="module")
 def lab(request, payload, logs, flavor):
-    """One for all tests of a module, for each of its flavors."""
+    """One for all tests of a module."""
     options = request.config.getoption
     guests = foreign.from_options(options("--guest-kernel"), options("--guest-initrd"), options("--domain"))
     with running_lab(logs, payload, flavor, guests) as lab:

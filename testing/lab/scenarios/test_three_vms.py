@@ -4,8 +4,7 @@ import json
 
 from hostlab.update_run import live_update
 
-FLAVORS = ("dax", "luo")
-# TODO: the way back on luo hosts; its guests stood still (../README.md, "The TSC's rate").
+# TODO: the way back on luo hosts; its guests stood still (../README.md, "What fails").
 TARGETS = {"dax": ("newer", "older"), "luo": ("newer",)}
 
 
