@@ -11,13 +11,19 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
+#include "absl/time/time.h"
 #include "state_preserve/dax_memory.h"
+#include "state_preserve/keeper_client.h"
+#include "state_preserve/luo_memory.h"
 
 namespace live_update::testing {
 namespace {
 
-std::string MakeFolder() {
+std::string MakeFolder(FakeHost::Backend backend) {
   const char* tmp = std::getenv("TEST_TMPDIR");
+  // Bazel's is too long a name for the keeper's socket.
+  if (backend == FakeHost::Backend::kLuo) tmp = nullptr;
   std::string name =
       absl::StrCat(tmp == nullptr ? "/tmp" : tmp, "/fake-host-XXXXXX");
   if (mkdtemp(name.data()) == nullptr) std::abort();
@@ -26,11 +32,13 @@ std::string MakeFolder() {
 
 }  // namespace
 
-FakeHost::FakeHost() : dir_(MakeFolder()) {
+FakeHost::FakeHost(Backend backend)
+    : backend_(backend), dir_(MakeFolder(backend)) {
   for (const char* folder : {"/ram", "/run", "/state"}) {
     std::filesystem::create_directory(dir_ + folder);
   }
-  hypervisor_ = std::make_unique<FakeHypervisor>(dir_ + "/ram");
+  hypervisor_ = std::make_unique<FakeHypervisor>(
+      backend == Backend::kLuo ? "" : dir_ + "/ram");
   deps_.hypervisor = hypervisor_.get();
   deps_.kexec = &kexec_;
   deps_.clock = &clock_;
@@ -68,9 +76,30 @@ FakeHost::FakeHost() : dir_(MakeFolder()) {
   OpenMemory();
 }
 
-FakeHost::~FakeHost() { std::filesystem::remove_all(dir_); }
+FakeHost::~FakeHost() {
+  KillKeeper();
+  std::filesystem::remove_all(dir_);
+}
+
+void FakeHost::KillKeeper() {
+  const KeeperClient keeper(dir_ + "/run/keeper.sock");
+  const absl::StatusOr<int> pid = keeper.Pid();
+  if (!pid.ok()) return;
+  kill(*pid, SIGKILL);
+  // The kernel closes its descriptors before it is gone.
+  while (keeper.Pid().ok()) absl::SleepFor(absl::Milliseconds(1));
+}
 
 void FakeHost::OpenMemory() {
+  if (backend_ == Backend::kLuo) {
+    auto memory = LuoMemory::Open({.run_dir = dir_ + "/run",
+                                   .boot_id = absl::StrCat("boot-", boots_),
+                                   .kernel = &luo_kernel_});
+    if (!memory.ok()) std::abort();
+    memory_ = *std::move(memory);
+    deps_.memory = memory_.get();
+    return;
+  }
   auto memory = DaxMemory::Open({.mount = dir_ + "/ram",
                                  .requires_dax = false,
                                  .boot_id = absl::StrCat("boot-", boots_)});
@@ -90,6 +119,9 @@ void FakeHost::Kexec(double seconds) {
   clock_.Kexec(seconds);
   kexec_.Boot();
   hypervisor_->Kexec();
+  luo_kernel_.Kexec();
+  memory_ = nullptr;
+  KillKeeper();
   std::filesystem::remove_all(dir_ + "/run");
   std::filesystem::create_directory(dir_ + "/run");
   OpenMemory();

@@ -11,6 +11,7 @@
 
 #include "host_update/check.h"
 #include "host_update/dependencies.h"
+#include "state_preserve/luo_fake_kernel.h"
 #include "testing/fake_clock.h"
 #include "testing/fake_hypervisor.h"
 #include "testing/fake_kexec.h"
@@ -18,10 +19,13 @@
 namespace live_update::testing {
 
 // A whole host of fakes in a folder of its own, which outlives a Kexec(): the
-// preserved memory is the real backend, on a plain directory.
+// preserved memory is a real backend, on a plain directory or on a fake kernel
+// with real keepers.
 class FakeHost {
  public:
-  FakeHost();
+  enum class Backend { kDirectory, kLuo };
+
+  explicit FakeHost(Backend backend = Backend::kDirectory);
   ~FakeHost();
 
   Dependencies& deps() { return deps_; }
@@ -44,18 +48,24 @@ class FakeHost {
     actions_[phase] = std::move(action);
   }
 
+  // With kLuo.
+  LuoFakeKernel& luo_kernel() { return luo_kernel_; }
+  void KillKeeper();
+
   // Files that the outgoing and incoming sets consist of. Empty: nothing is
-  // preserved.
+  // preserved. With kDirectory.
   std::vector<std::string> LeftInPreservedMemory() const;
 
-  // Damages the handover that waits for the next restore.
+  // Damages the handover that waits for the next restore. With kDirectory.
   void FlipHandoverByte(size_t offset);
 
  private:
   void OpenMemory();
 
+  const Backend backend_;
   std::string dir_;
   int boots_ = 0;
+  LuoFakeKernel luo_kernel_;
   FakeClock clock_;
   FakeKexec kexec_;
   std::unique_ptr<FakeHypervisor> hypervisor_;

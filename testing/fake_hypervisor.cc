@@ -34,11 +34,11 @@ uint64_t SizeOf(const UniqueFd& fd) {
   return static_cast<uint64_t>(stat.st_size);
 }
 
-// A small block as QEMU has them for firmware: an anonymous file.
-UniqueFd MakeFirmware(const std::string& name) {
-  UniqueFd fd(memfd_create("pc.bios", MFD_CLOEXEC));
-  const std::string contents = absl::StrCat(kFirmware, name);
-  if (ftruncate(fd.get(), 8192) != 0 ||
+// RAM as QEMU has it: an anonymous file.
+UniqueFd MakeMemfd(const char* name, const std::string& contents,
+                   size_t size_bytes) {
+  UniqueFd fd(memfd_create(name, MFD_CLOEXEC));
+  if (ftruncate(fd.get(), static_cast<off_t>(size_bytes)) != 0 ||
       pwrite(fd.get(), contents.data(), contents.size(), 0) < 0) {
     return UniqueFd();
   }
@@ -55,10 +55,14 @@ VmRef FakeHypervisor::AddVm(const std::string& name, VmState state,
       absl::StrFormat("11111111-2222-3333-4444-%012d", vms_.size() + 1);
   vm.info.state = state;
   vm.info.persistent = true;
-  vm.ram_path = absl::StrCat(dir_, "/", name, "-pc.ram");
-  std::ofstream(vm.ram_path, std::ios::binary) << memory;
+  if (!dir_.empty()) {
+    vm.ram_path = absl::StrCat(dir_, "/", name, "-pc.ram");
+    std::ofstream(vm.ram_path, std::ios::binary) << memory;
+  }
   if (state != VmState::kOff) {
-    vm.ram = UniqueFd(open(vm.ram_path.c_str(), O_RDWR | O_CLOEXEC));
+    vm.ram = dir_.empty()
+                 ? MakeMemfd("pc.ram", memory, memory.size())
+                 : UniqueFd(open(vm.ram_path.c_str(), O_RDWR | O_CLOEXEC));
     vm.ram_inode = InodeOf(vm.ram);
   }
   const VmRef ref = vm.info.ref;
@@ -161,7 +165,9 @@ absl::StatusOr<SavedVm> FakeHypervisor::Save(const VmRef& ref, absl::Time) {
   ++vm->saves;
   SavedVm saved;
   saved.cpr_fds.push_back({.name = "pc.ram", .fd = Duplicate(vm->ram)});
-  saved.cpr_fds.push_back({.name = "pc.bios", .fd = MakeFirmware(ref.name)});
+  saved.cpr_fds.push_back(
+      {.name = "pc.bios",
+       .fd = MakeMemfd("pc.bios", absl::StrCat(kFirmware, ref.name), 8192)});
   saved.device_state = absl::StrCat(ref.name, " save ", vm->saves);
   return saved;
 }

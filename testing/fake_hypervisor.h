@@ -28,7 +28,8 @@ class FakeHypervisor final : public Hypervisor {
     UniqueFd ram;              // QEMU's own fd; unset while off.
   };
 
-  // RAM files are made in `dir`.
+  // RAM files are made in `dir`; with an empty one they are memfds, and have no
+  // `ram_path`.
   explicit FakeHypervisor(std::string dir) : dir_(std::move(dir)) {}
 
   // Adds a VM of one RAM block, "pc.ram", that holds `memory`. UUIDs are
