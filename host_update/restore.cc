@@ -126,8 +126,8 @@ void BridgeHostClock(const HostRecord& record, const ClockSample& first_line,
 }
 
 // libvirtd would have started these at its own start, had it not been held:
-// autostart VMs, but for those that are protected and those that were off
-// before the update.
+// autostart VMs, but for those that are protected, those that were lost and
+// those that were off before the update.
 void GiveAutostartBack(const absl::flat_hash_set<std::string>& leave_off,
                        const Dependencies& deps) {
   if (access(HeldMarker(deps).c_str(), F_OK) != 0) return;
@@ -255,6 +255,10 @@ absl::StatusOr<UpdateReport> RestoreAll(const ClockSample& first_line,
   LU_RETURN_IF_ERROR(WriteCounter(deps.paths.state_dir, kRestoredCounter,
                                   reader->host().counter()));
   LU_ASSIGN_OR_RETURN(auto leave_off, ProtectedVms(deps));
+  for (VmReport& vm : *report.mutable_vms()) {
+    CorrectNextStep(**incoming, vm);
+    if (vm.result() != VmReport::RESTORED) leave_off.insert(vm.uuid());
+  }
   leave_off.insert(reader->host().inactive_vm_uuids().begin(),
                    reader->host().inactive_vm_uuids().end());
   GiveAutostartBack(leave_off, deps);

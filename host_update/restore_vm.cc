@@ -8,6 +8,7 @@
 #include <utility>
 #include <vector>
 
+#include "absl/algorithm/container.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/time/time.h"
@@ -63,9 +64,17 @@ absl::StatusOr<RestorableVm> Assemble(const IncomingVm& vm,
   uint64_t ram_bytes = 0;
   uint64_t auxiliary_bytes = 0;
   for (const RamBlock& block : vm.record.blocks()) {
-    LU_ASSIGN_OR_RETURN(UniqueFd fd, OpenBlock(vm, block, incoming));
+    absl::StatusOr<UniqueFd> fd = OpenBlock(vm, block, incoming);
+    if (absl::IsDataLoss(fd.status())) {
+      report.set_next_step(absl::StrCat(
+          "it can't be restored any more, and no retry helps: give it up with "
+          "`host-update restore --discard ",
+          vm.record.name(), "`, then start it afresh with `virsh start ",
+          vm.record.name(), "`"));
+    }
+    if (!fd.ok()) return fd.status();
     restorable.saved.cpr_fds.push_back(
-        {.name = block.name(), .id = block.cpr_id(), .fd = std::move(fd)});
+        {.name = block.name(), .id = block.cpr_id(), .fd = *std::move(fd)});
     if (block.has_in_place()) ram_bytes += block.size_bytes();
   }
   for (const AuxiliaryRam& ram : vm.auxiliary) {
@@ -230,12 +239,30 @@ void RestoreVm(const IncomingVm& vm, IncomingPreservation& incoming,
 void SettleVm(const IncomingVm& vm, IncomingPreservation& incoming,
               const Dependencies& deps, VmReport& report) {
   absl::Status status = ProveRamInPlace(vm, incoming, deps, report);
+  if (absl::IsDataLoss(status)) {
+    // Its QEMU had it before: what is lost is what protected it.
+    LogWarning(absl::StrCat(
+        vm.record.name(), " runs, but nothing is left to prove its memory by: ",
+        status.message()));
+    return;
+  }
   if (status.ok()) status = incoming.Release(vm.record.uuid());
   if (!status.ok()) {
     LogError(absl::StrCat(
         vm.record.name(), " runs, but its preserved memory is not given up: ",
         status.message(), "; `host-update restore` tries again"));
   }
+}
+
+void CorrectNextStep(IncomingPreservation& incoming, VmReport& report) {
+  if (report.result() != VmReport::NOT_RESTORED) return;
+  const absl::StatusOr<std::vector<std::string>> kept = incoming.VmUuids();
+  if (!kept.ok() || absl::c_linear_search(*kept, report.uuid())) return;
+  report.set_next_step(absl::StrCat(
+      "nothing of it is kept any more, neither memory nor state: start it "
+      "afresh with `virsh start ",
+      report.name(), "`"));
+  LogError(absl::StrCat(report.name(), " is lost: ", report.next_step()));
 }
 
 }  // namespace live_update

@@ -11,8 +11,9 @@
 namespace live_update {
 
 // Restores `vm`. Fills `report`, whose result is RESTORED or NOT_RESTORED; in
-// the latter case memory and state stay protected. Times are for the caller to
-// put in. `incoming` is used by several threads at once.
+// the latter case memory and state stay protected, and `next_step` says whether
+// a retry can help. Times are for the caller to put in. `incoming` is used by
+// several threads at once.
 void RestoreVm(const IncomingVm& vm, IncomingPreservation& incoming,
                const Dependencies& deps, VmReport& report);
 
@@ -21,6 +22,12 @@ void RestoreVm(const IncomingVm& vm, IncomingPreservation& incoming,
 // VM runs, only some memory stays protected for longer.
 void SettleVm(const IncomingVm& vm, IncomingPreservation& incoming,
               const Dependencies& deps, VmReport& report);
+
+// Puts the next step of a VM that is not restored right if nothing of it is
+// kept any more, as when the keeper of luo sessions was killed: there is
+// nothing to retry or to discard then. To be asked last. If it can't be found
+// out, `report` is left as it is.
+void CorrectNextStep(IncomingPreservation& incoming, VmReport& report);
 
 }  // namespace live_update
 

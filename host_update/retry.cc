@@ -112,6 +112,7 @@ absl::StatusOr<UpdateReport> RetryVm(const std::string& name_or_uuid,
         absl::Now() + deps.limits.call);
     SettleVm(vm, *kept.set, deps, vm_report);
   }
+  CorrectNextStep(*kept.set, vm_report);
   LU_ASSIGN_OR_RETURN(UpdateReport report,
                       AmendReport(kept.set->update_id(), vm_report, deps));
   LU_RETURN_IF_ERROR(kept.set->FinishIfEmpty().status());

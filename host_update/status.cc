@@ -25,6 +25,16 @@ std::string StateName(VmState state) {
   return "other";
 }
 
+// Empty: `report` is none, or does not know.
+std::string NextStepOf(const std::string& uuid,
+                       const absl::StatusOr<UpdateReport>& report) {
+  if (!report.ok()) return "";
+  for (const VmReport& vm : report->vms()) {
+    if (vm.uuid() == uuid) return vm.next_step();
+  }
+  return "";
+}
+
 }  // namespace
 
 absl::StatusOr<HostStatus> ReadStatus(const Dependencies& deps) {
@@ -52,9 +62,20 @@ absl::StatusOr<HostStatus> ReadStatus(const Dependencies& deps) {
   LU_ASSIGN_OR_RETURN(const auto sets, deps.memory->Unfinished());
   for (const auto& set : sets) {
     LU_ASSIGN_OR_RETURN(const auto uuids, set->VmUuids());
+    const absl::StatusOr<UpdateReport> report =
+        ReadReport(deps.paths.state_dir, set->update_id());
     for (const std::string& uuid : uuids) {
       const auto name = names.find(uuid);
-      status.add_unrestored_vms(name == names.end() ? uuid : name->second);
+      HostStatus::Unrestored& vm = *status.add_unrestored();
+      vm.set_name(name == names.end() ? uuid : name->second);
+      vm.set_uuid(uuid);
+      vm.set_next_step(NextStepOf(uuid, report));
+      if (vm.next_step().empty()) {
+        vm.set_next_step(
+            "memory and state are kept: `host-update restore` goes on with it, "
+            "or says why it can't");
+      }
+      status.add_unrestored_vms(vm.name());
     }
   }
   absl::StatusOr<UpdateReport> last = ReadReport(deps.paths.state_dir, "");

@@ -101,9 +101,10 @@ class IncomingPreservation {
   // of them: what is left to Release or Discard.
   virtual absl::StatusOr<std::vector<std::string>> VmUuids() = 0;
 
-  // Opens a preserved RAM block for reading and writing. kDataLoss: it is gone
-  // or is not the memory that `ram.identity` names; nothing may be started from
-  // it then.
+  // Opens a preserved RAM block for reading and writing. kDataLoss: it is lost
+  // for good, gone or not the memory that `ram.identity` names; nothing may be
+  // started from it, and no later call will do better, so that Discard() is all
+  // that is left. Any other error: it is kept, and a later call may succeed.
   virtual absl::StatusOr<UniqueFd> RetrieveRam(absl::string_view vm_uuid,
                                                absl::string_view block,
                                                const PreservedRam& ram) = 0;

@@ -167,11 +167,9 @@ std::string StatusText(const HostStatus& status) {
                     "       it was cut off and is not taken back: give "
                     "`host-update abort`\n");
   }
-  for (const std::string& vm : status.unrestored_vms()) {
-    absl::StrAppend(&text, "VM     ", vm,
-                    " was not restored; memory and state are kept: "
-                    "`host-update restore --retry ",
-                    vm, "`\n");
+  for (const auto& vm : status.unrestored()) {
+    absl::StrAppend(&text, "VM     ", vm.name(),
+                    " is not restored: ", vm.next_step(), "\n");
   }
   for (const auto& vm : status.vms()) {
     absl::StrAppendFormat(&text, "VM     %-16s %s\n", vm.name(), vm.state());
