@@ -84,6 +84,35 @@ TEST(LiveUpdateTest, ReportsTheBlackoutAcrossTheJump) {
                                   "restore", "resume"));
 }
 
+TEST(LiveUpdateTest, TheReportListsWhatTheOperatorOverrode) {
+  FakeHost host;
+  host.hypervisor().AddVm("vm1", VmState::kRunning, kMemory);
+  host.deps().evaluate = [](const PreflightInput&) {
+    CheckReport report;
+    report.set_go(true);
+    report.add_findings()->set_code("VMS");
+    Finding& finding = *report.add_findings();
+    finding.set_code("TARGET_INITRD");
+    finding.set_severity(Finding::WARNING);
+    finding.set_overridden(true);
+    finding.set_subject("/boot/\xff");  // A file name may be any bytes.
+    finding.set_message(absl::StrCat("overridden: ", std::string(5000, 'm')));
+    return report;
+  };
+  ASSERT_THAT(LiveUpdate(host.Request(), host.deps()).status, IsOk());
+  host.Kexec(1);
+  ASSERT_OK_AND_ASSIGN(const UpdateReport report,
+                       RestoreAll(host.clock().Sample(), host.deps()));
+  EXPECT_EQ(report.result(), UpdateReport::UPDATED) << report.DebugString();
+  ASSERT_EQ(report.findings_size(), 1) << report.DebugString();
+  EXPECT_EQ(report.findings(0).code(), "TARGET_INITRD");
+  EXPECT_EQ(report.findings(0).severity(), Finding::WARNING);
+  EXPECT_TRUE(report.findings(0).overridden());
+  EXPECT_EQ(report.findings(0).subject(), "/boot/\\377");
+  EXPECT_THAT(report.findings(0).message(), HasSubstr("overridden: mmm"));
+  EXPECT_EQ(report.findings(0).message().size(), 1024);
+}
+
 TEST(LiveUpdateTest, APausedVmStaysPaused) {
   FakeHost host;
   host.hypervisor().AddVm("vm1", VmState::kPaused, kMemory);

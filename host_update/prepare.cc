@@ -61,6 +61,9 @@ absl::StatusOr<PreparedUpdate> Prepare(const UpdateRequest& request,
       update.inactive_vm_uuids.push_back(vm.ref.uuid);
     }
   }
+  for (const Finding& finding : checked.report.findings()) {
+    if (finding.overridden()) update.overridden.push_back(finding);
+  }
 
   LU_RETURN_IF_ERROR(deps.memory->CollectGarbage().status());
   LU_ASSIGN_OR_RETURN(update.outgoing, deps.memory->Begin(update_id));

@@ -41,6 +41,7 @@ struct PreparedUpdate {
   uint64_t counter = 0;
   std::vector<PreparedVm> vms;
   std::vector<std::string> inactive_vm_uuids;
+  std::vector<Finding> overridden;  // Errors that the operator took on.
   std::unique_ptr<OutgoingPreservation> outgoing;
   std::unique_ptr<HandoverWriter> writer;
 };

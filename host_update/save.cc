@@ -9,7 +9,10 @@
 #include <utility>
 #include <vector>
 
+#include "absl/algorithm/container.h"
 #include "absl/container/flat_hash_set.h"
+#include "absl/strings/ascii.h"
+#include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/time/time.h"
@@ -18,6 +21,7 @@
 #include "host_update/clock.h"
 #include "host_update/identity.h"
 #include "state_preserve/auxiliary_ram.h"
+#include "state_preserve/format.h"
 #include "state_preserve/handover_writer.h"
 #include "state_preserve/ram_digest.h"
 
@@ -124,6 +128,19 @@ absl::StatusOr<RamDigests> DigestRamOf(const PreparedVm& vm,
   return digests;
 }
 
+// Text of a finding as a handover may hold it: its limit is no reason to fail
+// an update, nor is a file name in it that is not UTF-8.
+std::string ForHandover(absl::string_view text) {
+  const bool plain =
+      absl::c_all_of(text, [](char c) { return absl::ascii_isprint(c) != 0; });
+  std::string fit = plain ? std::string(text) : absl::CEscape(text);
+  if (fit.size() > kMaxStringBytes) {
+    fit.resize(kMaxStringBytes - 3);
+    fit += "...";
+  }
+  return fit;
+}
+
 }  // namespace
 
 absl::Status PauseVm(PreparedVm& vm, const Dependencies& deps) {
@@ -215,6 +232,13 @@ absl::Status Commit(PreparedUpdate& update, const ClockSample& started,
   for (const RecordedSpan& span : spans) *record.add_spans() = span;
   for (const std::string& uuid : update.inactive_vm_uuids) {
     record.add_inactive_vm_uuids(uuid);
+  }
+  for (const Finding& finding : update.overridden) {
+    OverriddenFinding& kept = *record.add_overridden();
+    kept.set_code(ForHandover(finding.code()));
+    kept.set_subject(ForHandover(finding.subject()));
+    kept.set_message(ForHandover(finding.message()));
+    kept.set_remedy(ForHandover(finding.remedy()));
   }
   LU_RETURN_IF_ERROR(update.writer->Finish(record).status());
   LU_RETURN_IF_ERROR(update.outgoing->Flush());

@@ -42,6 +42,15 @@ UpdateReport BeginReport(const HostRecord& record, const HostFacts& host) {
   report.set_boot_id_before(record.boot_id());
   report.set_kernel_after(host.kernel_release);
   report.set_boot_id_after(host.boot_id);
+  for (const OverriddenFinding& kept : record.overridden()) {
+    Finding& finding = *report.add_findings();
+    finding.set_code(kept.code());
+    finding.set_severity(Finding::WARNING);
+    finding.set_overridden(true);
+    finding.set_subject(kept.subject());
+    finding.set_message(kept.message());
+    finding.set_remedy(kept.remedy());
+  }
   return report;
 }
 

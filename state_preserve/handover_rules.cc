@@ -141,6 +141,12 @@ absl::Status CheckHostRecord(const HostRecord& host) {
   for (const RecordedSpan& span : host.spans()) {
     LU_RETURN_IF_ERROR(CheckString("span", span.phase(), kMaxStringBytes));
   }
+  for (const OverriddenFinding& finding : host.overridden()) {
+    for (const std::string* text : {&finding.code(), &finding.subject(),
+                                    &finding.message(), &finding.remedy()}) {
+      LU_RETURN_IF_ERROR(CheckString("overridden", *text, kMaxStringBytes));
+    }
+  }
   for (const std::string& uuid : host.inactive_vm_uuids()) {
     LU_RETURN_IF_ERROR(CheckUuid("inactive_vm_uuids", uuid));
   }

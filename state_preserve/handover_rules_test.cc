@@ -131,6 +131,9 @@ TEST(HandoverRulesTest, RefuseAHostRecordThatBelongsToNothing) {
   host = ExampleHost();
   host.add_inactive_vm_uuids("x");
   EXPECT_THAT(CheckHostRecord(host), IsRefusedWith("inactive_vm_uuids"));
+  host = ExampleHost();
+  host.add_overridden()->set_message(std::string(kMaxStringBytes + 1, 'm'));
+  EXPECT_THAT(CheckHostRecord(host), IsRefusedWith("overridden: 1025 bytes"));
 }
 
 }  // namespace
