@@ -5,6 +5,7 @@
 #define HOST_UPDATE_HYPERVISOR_H_
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -30,6 +31,12 @@ struct VmInfo {
   bool autostart = false;
 };
 
+// What a VM's memory consists of, as far as its QEMU has it mapped.
+struct RamPages {
+  uint64_t resident_bytes = 0;
+  uint64_t huge_bytes = 0;  // Of these, in huge pages (2 MiB).
+};
+
 // One block of guest RAM that QEMU's memory devices name (query-memdev), open
 // for reading and writing: the very memory the guest uses.
 struct GuestRam {
@@ -38,7 +45,20 @@ struct GuestRam {
   bool shared = false;
   // Unset if the block is private memory, of which there is no file descriptor.
   UniqueFd fd;
+  std::optional<RamPages> pages;  // Unset: not known.
 };
+
+// Of all blocks together. Unset if it is not known of one, or there is none.
+inline std::optional<RamPages> PagesOf(const std::vector<GuestRam>& ram) {
+  RamPages all;
+  for (const GuestRam& block : ram) {
+    if (!block.pages.has_value()) return std::nullopt;
+    all.resident_bytes += block.pages->resident_bytes;
+    all.huge_bytes += block.pages->huge_bytes;
+  }
+  if (ram.empty()) return std::nullopt;
+  return all;
+}
 
 // What preflight wants to know of one VM. Taken without changing it.
 struct VmFacts {

@@ -74,6 +74,10 @@ TEST_F(LuoUpdateTest, AllVmsRunOnFromTheSameMemory) {
   EXPECT_EQ(host_.hypervisor().Memory("vm1"), "memory of vm1");
   EXPECT_THAT(report.vms(0).ram_proof(),
               ElementsAre(HasSubstr("carried over as token")));
+  EXPECT_EQ(report.vms(0).ram_resident_bytes(), 8 << 20);
+  EXPECT_EQ(report.vms(0).ram_huge_bytes(), 6 << 20);
+  EXPECT_THAT(ReportText(report),
+              HasSubstr("in huge pages: 6144 KiB of 8192 KiB of resident RAM"));
   EXPECT_EQ(host_.luo_kernel().FileCount(), 0);
 }
 

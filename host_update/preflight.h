@@ -93,6 +93,7 @@ absl::Status CheckOverride(absl::string_view code);
 //   VM      VM_STATE VM_EXAMINED VM_QEMU_VERSION MACHINE_TYPE RAM_NOT_SHARED
 //           RAM_NOT_PRESERVABLE RAM_PRESERVABLE AUX_RAM_SHARE QEMU_BLOCKED
 //           UNSUPPORTED_DEVICE BLOCK_JOB BRIDGE_PRESENT
+//     luo   RAM_HUGE_PAGES
 CheckReport Evaluate(const PreflightInput& input);
 
 }  // namespace live_update

@@ -564,6 +564,16 @@ TEST_F(LuoPreflightTest, AsksForLuoAndNothingOfDax) {
           "UNSUPPORTED_DEVICE", "BLOCK_JOB", "BRIDGE_PRESENT"));
 }
 
+TEST_F(LuoPreflightTest, SaysHowMuchRamLiesInHugePages) {
+  GuestRam& ram = vms_[0].facts->ram[0];
+  ram.pages = RamPages{.resident_bytes = kGiB / 4, .huge_bytes = kGiB / 8};
+  EXPECT_THAT(Check().DebugString(),
+              HasSubstr("128 MiB of 256 MiB of resident RAM in huge pages"));
+  ram.pages->huge_bytes = kGiB / 16;
+  ExpectOnly(Finding::WARNING, "RAM_HUGE_PAGES", "web-1",
+             "64 MiB of 256 MiB of resident RAM in huge pages: the blackout");
+}
+
 TEST_F(LuoPreflightTest, SaysHowTheRunningKernelWasRead) {
   EXPECT_THAT(Check().DebugString(),
               ::testing::ContainsRegex("kho-v4, luo-v5, memfd-v2 in both; .*"

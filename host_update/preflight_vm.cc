@@ -1,6 +1,7 @@
 // Preflight of one VM: can it be carried, in place, and what would help if not?
 
 #include <cstddef>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -190,6 +191,25 @@ void CheckRam(const ExaminedVm& examined, const PreflightInput& input,
   }
 }
 
+// LUO hands RAM over page by page, of whatever size: huge ones make that 512
+// times less work, in the blackout.
+void CheckHugePages(const VmFacts& vm, Findings& findings) {
+  const std::optional<RamPages> pages = PagesOf(vm.ram);
+  if (!pages.has_value()) return;
+  const std::string found =
+      absl::StrCat(Size(pages->huge_bytes), " of ", Size(pages->resident_bytes),
+                   " of resident RAM in huge pages");
+  if (pages->huge_bytes >= pages->resident_bytes / 2) {
+    findings.Ok("RAM_HUGE_PAGES", found);
+    return;
+  }
+  findings.Warning(
+      "RAM_HUGE_PAGES", absl::StrCat(found, ": the blackout will be longer"),
+      absl::StrCat("echo advise > "
+                   "/sys/kernel/mm/transparent_hugepage/shmem_enabled; then ",
+                   StopAndStart(vm)));
+}
+
 void CheckAuxRam(const VmFacts& vm, Findings& findings) {
   if (vm.aux_ram_share) {
     findings.Ok("AUX_RAM_SHARE", "aux-ram-share=on");
@@ -274,6 +294,7 @@ void EvaluateVm(const ExaminedVm& vm, const PreflightInput& input,
   CheckVersion(*vm.facts, input.versions, findings);
   CheckMachineType(*vm.facts, findings);
   CheckRam(vm, input, findings);
+  if (input.backend == Backend::kLuo) CheckHugePages(*vm.facts, findings);
   CheckAuxRam(*vm.facts, findings);
   CheckDevices(*vm.facts, findings);
   CheckBlockJobs(*vm.facts, findings);

@@ -24,7 +24,7 @@ absl::Status Stage(const CheckedHost& checked, const Dependencies& deps) {
 absl::StatusOr<PreparedVm> PrepareVm(VmFacts& facts,
                                      OutgoingPreservation& outgoing,
                                      const Dependencies& deps) {
-  PreparedVm vm{.info = facts.info};
+  PreparedVm vm{.info = facts.info, .pages = PagesOf(facts.ram)};
   for (GuestRam& ram : facts.ram) {
     LU_ASSIGN_OR_RETURN(
         PreservedRam preserved,

@@ -5,6 +5,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -28,6 +29,7 @@ struct PreparedVm {
   VmInfo info;
   VmDescription description;
   std::vector<PreparedRam> ram;
+  std::optional<RamPages> pages;  // Of all `ram`; unset: not known.
   // Set by PauseVm.
   uint64_t paused_tsc = 0;
   double pause_s = 0;

@@ -214,6 +214,8 @@ void RestoreVm(const IncomingVm& vm, IncomingPreservation& incoming,
   report.set_was_running(vm.record.was_running());
   report.set_pause_s(vm.record.pause_s());
   report.set_save_s(vm.record.save_s());
+  report.set_ram_resident_bytes(vm.record.ram_pages().resident_bytes());
+  report.set_ram_huge_bytes(vm.record.ram_pages().huge_bytes());
   if (vm.ram_digests.has_value()) {
     report.set_digest_before_s(vm.ram_digests->digest_s());
   }

@@ -202,6 +202,10 @@ absl::Status SaveVm(const PreparedUpdate& update, const PreparedVm& vm,
   record.set_qemu_version(vm.description.qemu_version);
   record.set_paused_tsc(vm.paused_tsc);
   record.set_pause_s(vm.pause_s);
+  if (vm.pages.has_value()) {
+    record.mutable_ram_pages()->set_resident_bytes(vm.pages->resident_bytes);
+    record.mutable_ram_pages()->set_huge_bytes(vm.pages->huge_bytes);
+  }
   std::vector<AuxiliaryRam> auxiliary;
   LU_RETURN_IF_ERROR(AddBlocks(vm, saved, record, auxiliary));
   std::optional<RamDigests> digests;

@@ -130,10 +130,12 @@ absl::StatusOr<VmFacts> FakeHypervisor::Examine(const VmRef& ref, absl::Time) {
   facts.qemu_version = "10.0.2";
   facts.machine_type = "pc-q35-10.0";
   facts.aux_ram_share = true;
-  facts.ram.push_back({.name = "pc.ram",
-                       .size_bytes = SizeOf(vm->ram),
-                       .shared = true,
-                       .fd = Duplicate(vm->ram)});
+  facts.ram.push_back(
+      {.name = "pc.ram",
+       .size_bytes = SizeOf(vm->ram),
+       .shared = true,
+       .fd = Duplicate(vm->ram),
+       .pages = RamPages{.resident_bytes = 8 << 20, .huge_bytes = 6 << 20}});
   return facts;
 }
 

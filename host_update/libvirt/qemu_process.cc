@@ -15,6 +15,7 @@
 #include "absl/strings/str_split.h"
 #include "base/file.h"
 #include "base/status_macros.h"
+#include "host_update/libvirt/ram_pages.h"
 
 namespace live_update {
 namespace {
@@ -78,8 +79,8 @@ absl::StatusOr<std::string> BlockName(Qmp& qmp, const std::string& backend,
   return canonical ? path : backend;
 }
 
-absl::StatusOr<UniqueFd> OpenBlock(
-    const std::string& name, uint64_t size_bytes, pid_t pid,
+absl::StatusOr<uint64_t> AddressOf(
+    const std::string& name,
     const absl::StatusOr<std::vector<RamBlock>>& blocks) {
   LU_RETURN_IF_ERROR(blocks.status());
   const auto block =
@@ -88,7 +89,21 @@ absl::StatusOr<UniqueFd> OpenBlock(
   if (block == blocks->end()) {
     return absl::NotFoundError("QEMU's list of RAM blocks has it not");
   }
-  return OpenMappedFile(pid, block->address, size_bytes);
+  return block->address;
+}
+
+// Opens the memory of `block`, and looks up what it consists of in `smaps`.
+absl::Status OpenBlock(pid_t pid,
+                       const absl::StatusOr<std::vector<RamBlock>>& blocks,
+                       const absl::StatusOr<std::string>& smaps,
+                       GuestRam& block) {
+  LU_ASSIGN_OR_RETURN(const uint64_t address, AddressOf(block.name, blocks));
+  LU_ASSIGN_OR_RETURN(block.fd, OpenMappedFile(pid, address, block.size_bytes));
+  if (!smaps.ok()) return absl::OkStatus();
+  const absl::StatusOr<RamPages> pages =
+      ParseRamPages(*smaps, address, block.size_bytes);
+  if (pages.ok()) block.pages = *pages;
+  return absl::OkStatus();
 }
 
 }  // namespace
@@ -150,6 +165,9 @@ absl::StatusOr<std::vector<GuestRam>> FindGuestRam(
   // An error matters only if there is shared memory to be found.
   const absl::StatusOr<std::vector<RamBlock>> blocks =
       qmp.QueryRamBlocks(deadline);
+  // What pages there are is worth telling, but no reason to fail.
+  const absl::StatusOr<std::string> smaps =
+      ReadFile(ProcPath(pid, "smaps"), kMostProcBytes);
   std::vector<GuestRam> ram;
   for (const MemoryBackend& backend : backends) {
     GuestRam block;
@@ -157,14 +175,11 @@ absl::StatusOr<std::vector<GuestRam>> FindGuestRam(
     block.size_bytes = backend.size_bytes;
     block.shared = backend.shared;
     if (block.shared) {
-      absl::StatusOr<UniqueFd> fd =
-          OpenBlock(block.name, block.size_bytes, pid, blocks);
-      if (fd.ok()) {
-        block.fd = *std::move(fd);
-      } else {
+      const absl::Status opened = OpenBlock(pid, blocks, smaps, block);
+      if (!opened.ok()) {
         problems.push_back(
             absl::StrCat("RAM block ", block.name,
-                         " can't be found in QEMU: ", fd.status().message()));
+                         " can't be found in QEMU: ", opened.message()));
       }
     }
     ram.push_back(std::move(block));

@@ -39,7 +39,8 @@ absl::StatusOr<UniqueFd> OpenMappedFile(pid_t pid, uint64_t address,
 
 // The guest's RAM as `qmp`'s QEMU has it, by its memory backends. A shared
 // block whose memory could not be opened comes without fd; why is appended to
-// `problems`.
+// `problems`. Has the kernel walk QEMU's page tables (smaps) to count huge
+// pages.
 absl::StatusOr<std::vector<GuestRam>> FindGuestRam(
     Qmp& qmp, pid_t pid, std::vector<std::string>& problems,
     absl::Time deadline);

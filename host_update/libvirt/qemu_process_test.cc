@@ -126,6 +126,9 @@ class FindGuestRamTest : public ::testing::Test {
 TEST_F(FindGuestRamTest, OpensSharedMemoryUnderItsBlocksName) {
   const Mapped mapped;
   if (!MayOpenMapFiles(mapped)) GTEST_SKIP() << "needs CAP_SYS_ADMIN";
+  const volatile char* const touched = mapped.bytes();
+  const char zero = *touched;
+  EXPECT_EQ(zero, 0);
   for (const std::string canonical : {"true", "false"}) {
     Answer("true", mapped.address(), canonical);
     ASSERT_OK_AND_ASSIGN(const std::vector<GuestRam> ram,
@@ -135,6 +138,9 @@ TEST_F(FindGuestRamTest, OpensSharedMemoryUnderItsBlocksName) {
               canonical == "true" ? "/objects/ram-node0" : "ram-node0");
     EXPECT_TRUE(ram[0].shared);
     EXPECT_EQ(Mapped::Inode(ram[0].fd), mapped.inode());
+    ASSERT_TRUE(ram[0].pages.has_value());
+    EXPECT_EQ(ram[0].pages->resident_bytes, 4096);
+    EXPECT_EQ(ram[0].pages->huge_bytes, 0);
   }
   EXPECT_THAT(problems_, IsEmpty());
 }

@@ -58,6 +58,11 @@ std::string VmText(const VmReport& vm) {
       vm.resume_s(), Bytes(vm.device_state_bytes()),
       Bytes(vm.auxiliary_bytes()), Bytes(vm.ram_bytes()),
       vm.ram_bytes_copied());
+  if (vm.ram_resident_bytes() != 0) {
+    absl::StrAppend(&text, "      in huge pages: ", Bytes(vm.ram_huge_bytes()),
+                    " of ", Bytes(vm.ram_resident_bytes()),
+                    " of resident RAM, before the pause\n");
+  }
   if (!vm.ram_digests().empty()) {
     absl::StrAppendFormat(
         &text,
