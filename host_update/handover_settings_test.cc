@@ -5,6 +5,7 @@
 #include <memory>
 #include <string>
 
+#include "absl/time/time.h"
 #include "base/status_macros.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
@@ -164,6 +165,44 @@ TEST_F(HandoverSettingsTest, AllOfRamIsDigestedOnDemandAndTimed) {
   EXPECT_THAT(report.vms(0).ram_digests(), HasSubstr("all of it, 1 chunks"));
   EXPECT_GT(report.vms(0).digest_before_s(), 0);
   EXPECT_GT(report.vms(0).digest_after_s(), 0);
+}
+
+TEST_F(HandoverSettingsTest, DigestsThatTakeTooLongTakeTheUpdateBack) {
+  settings().verify_ram = RamCoverage::kAll;
+  host_.deps().limits.save = absl::ZeroDuration();
+  const LiveUpdateResult result = LiveUpdate(host_.Request(), host_.deps());
+  EXPECT_THAT(result.status, StatusIs(absl::StatusCode::kDeadlineExceeded,
+                                      AllOf(HasSubstr("0 of 13 bytes done"),
+                                            HasSubstr("--verify-ram sample"),
+                                            HasSubstr("--save-timeout"))));
+  EXPECT_EQ(result.report.result(), UpdateReport::FAILED_UNHARMED);
+  EXPECT_EQ(StateOf("vm1"), VmState::kRunning);
+  EXPECT_EQ(StateOf("vm2"), VmState::kRunning);
+  EXPECT_THAT(host_.LeftInPreservedMemory(), IsEmpty());
+}
+
+TEST_F(HandoverSettingsTest, AVmWhoseComparisonTakesTooLongIsKept) {
+  settings().verify_ram = RamCoverage::kAll;
+  Jump();
+  host_.deps().limits.restore = absl::ZeroDuration();
+  const UpdateReport report = Restore();
+  EXPECT_EQ(report.result(), UpdateReport::PARTIAL);
+  EXPECT_THAT(report.vms(0).reason(), HasSubstr("0 of 13 bytes done"));
+  EXPECT_THAT(report.vms(0).next_step(),
+              AllOf(HasSubstr("--retry vm1 --restore-timeout SECONDS"),
+                    HasSubstr("--verify-ram none")));
+  EXPECT_EQ(StateOf("vm1"), VmState::kOff);
+
+  settings().verify_ram = RamCoverage::kNone;
+  ASSERT_OK_AND_ASSIGN(const UpdateReport uncompared,
+                       RetryVm("vm1", host_.deps()));
+  EXPECT_EQ(uncompared.vms(0).result(), VmReport::RESTORED);
+  settings().verify_ram = RamCoverage::kAll;
+  host_.deps().limits.restore = absl::Seconds(180);
+  ASSERT_OK_AND_ASSIGN(const UpdateReport compared,
+                       RetryVm("vm2", host_.deps()));
+  EXPECT_EQ(compared.result(), UpdateReport::UPDATED);
+  EXPECT_EQ(host_.hypervisor().Memory("vm2"), "memory of vm2");
 }
 
 TEST_F(HandoverSettingsTest, WithoutDigestsNothingIsCompared) {

@@ -163,7 +163,7 @@ absl::StatusOr<bool> RunsAlready(const IncomingVm& vm,
 
 // Compares RAM with its digests, before anything runs on it.
 absl::Status CompareRam(const IncomingVm& vm, const RestorableVm& restorable,
-                        VmReport& report) {
+                        absl::Duration limit, VmReport& report) {
   const absl::Time start = absl::Now();
   std::vector<RamToDigest> blocks;
   for (const CprFd& cpr : restorable.saved.cpr_fds) {
@@ -176,7 +176,8 @@ absl::Status CompareRam(const IncomingVm& vm, const RestorableVm& restorable,
   }
   const size_t threads =
       vm.ram_digests->all_chunks() ? std::thread::hardware_concurrency() : 1;
-  absl::Status status = VerifyRam(*vm.ram_digests, blocks, threads);
+  absl::Status status =
+      VerifyRam(*vm.ram_digests, blocks, threads, start + limit);
   report.set_digest_after_s(absl::ToDoubleSeconds(absl::Now() - start));
   report.set_ram_digests(DescribeRamDigests(*vm.ram_digests));
   if (absl::IsDataLoss(status)) {
@@ -187,6 +188,14 @@ absl::Status CompareRam(const IncomingVm& vm, const RestorableVm& restorable,
         " --verify-ram none` lets it run on nevertheless, `host-update restore "
         "--discard ",
         vm.record.name(), "` gives it up"));
+  }
+  if (absl::IsDeadlineExceeded(status)) {
+    report.set_next_step(absl::StrCat(
+        "its memory and state are kept: `host-update restore --retry ",
+        vm.record.name(), " --restore-timeout SECONDS` with more than the ",
+        absl::ToInt64Seconds(limit),
+        " s that it had compares it, `--verify-ram none` in its place lets it "
+        "run on at once, uncompared"));
   }
   return status;
 }
@@ -199,7 +208,7 @@ absl::Status TryRestore(const IncomingVm& vm, IncomingPreservation& incoming,
   if (runs) return absl::OkStatus();
   if (vm.ram_digests.has_value() &&
       deps.handover.verify_ram != RamCoverage::kNone) {
-    LU_RETURN_IF_ERROR(CompareRam(vm, restorable, report));
+    LU_RETURN_IF_ERROR(CompareRam(vm, restorable, deps.limits.restore, report));
   }
   return deps.hypervisor->Restore(restorable,
                                   absl::Now() + deps.limits.restore);

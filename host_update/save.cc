@@ -110,7 +110,8 @@ absl::Status AddBlocks(const PreparedVm& vm, const SavedVm& saved,
 // Of a paused and saved VM: nobody writes to its RAM.
 absl::StatusOr<RamDigests> DigestRamOf(const PreparedVm& vm,
                                        const std::string& update_id,
-                                       RamCoverage coverage) {
+                                       RamCoverage coverage,
+                                       absl::Time deadline) {
   const absl::Time start = absl::Now();
   std::vector<RamToDigest> blocks;
   for (const PreparedRam& ram : vm.ram) {
@@ -120,11 +121,16 @@ absl::StatusOr<RamDigests> DigestRamOf(const PreparedVm& vm,
   }
   const size_t threads =
       coverage == RamCoverage::kAll ? std::thread::hardware_concurrency() : 1;
-  LU_ASSIGN_OR_RETURN(
-      RamDigests digests,
-      DigestRam(blocks, coverage,
-                absl::StrCat(update_id, "/", vm.info.ref.uuid), threads));
-  digests.set_digest_s(absl::ToDoubleSeconds(absl::Now() - start));
+  absl::StatusOr<RamDigests> digests = DigestRam(
+      blocks, coverage, absl::StrCat(update_id, "/", vm.info.ref.uuid), threads,
+      deadline);
+  if (absl::IsDeadlineExceeded(digests.status())) {
+    return absl::DeadlineExceededError(
+        absl::StrCat(digests.status().message(),
+                     "; take --verify-ram sample, or a longer --save-timeout"));
+  }
+  if (!digests.ok()) return digests.status();
+  digests->set_digest_s(absl::ToDoubleSeconds(absl::Now() - start));
   return digests;
 }
 
@@ -211,7 +217,8 @@ absl::Status SaveVm(const PreparedUpdate& update, const PreparedVm& vm,
   std::optional<RamDigests> digests;
   if (deps.handover.verify_ram != RamCoverage::kNone) {
     LU_ASSIGN_OR_RETURN(
-        digests, DigestRamOf(vm, update.update_id, deps.handover.verify_ram));
+        digests,
+        DigestRamOf(vm, update.update_id, deps.handover.verify_ram, deadline));
   }
   record.set_save_s(absl::ToDoubleSeconds(absl::Now() - start));
   return update.writer->AddVm(record, saved.device_state, auxiliary,

@@ -10,6 +10,7 @@
 #include <system_error>
 
 #include "absl/strings/str_cat.h"
+#include "absl/time/time.h"
 #include "base/unique_fd.h"
 #include "state_preserve/dax_store.h"
 #include "state_preserve/names.h"
@@ -87,7 +88,7 @@ absl::Status VerifyStoredRam(const std::string& image_path,
                       .size_bytes = block.size_bytes(),
                       .fd = fds.back().get()});
   }
-  return VerifyRam(*vm.ram_digests, blocks, threads);
+  return VerifyRam(*vm.ram_digests, blocks, threads, absl::InfiniteFuture());
 }
 
 }  // namespace live_update

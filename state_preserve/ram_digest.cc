@@ -13,6 +13,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "absl/time/clock.h"
 #include "base/status_macros.h"
 #include "state_preserve/format.h"
 
@@ -134,29 +135,38 @@ absl::StatusOr<std::vector<Task>> TasksOf(
 // Reads and hashes one piece after the other with the same memory.
 class Hasher {
  public:
-  Hasher()
-      : state_(XXH3_createState(), XXH3_freeState), buffer_(kBufferBytes) {}
+  explicit Hasher(absl::Time deadline)
+      : deadline_(deadline),
+        state_(XXH3_createState(), XXH3_freeState),
+        buffer_(kBufferBytes) {}
 
-  void Run(Task& task) {
+  // Returns how many bytes it read; short of all if `task.status` is an error.
+  uint64_t Run(Task& task) {
     if (state_ == nullptr) {
       task.status = absl::ResourceExhaustedError("no memory to hash RAM");
-      return;
+      return 0;
     }
     XXH3_64bits_reset(state_.get());
-    for (uint64_t done = 0; done < task.size_bytes;) {
+    uint64_t done = 0;
+    while (done < task.size_bytes) {
+      if (absl::Now() >= deadline_) {
+        task.status = absl::DeadlineExceededError("");
+        return done;
+      }
       const uint64_t wanted = std::min(kBufferBytes, task.size_bytes - done);
       const ssize_t got = pread(task.block->fd->get(), buffer_.data(), wanted,
                                 static_cast<off_t>(task.offset + done));
       if (got < 0 && errno == EINTR) continue;
       if (got <= 0) {
         task.status = Unreadable(task, got == 0, errno);
-        return;
+        return done;
       }
       XXH3_64bits_update(state_.get(), buffer_.data(),
                          static_cast<size_t>(got));
       done += static_cast<uint64_t>(got);
     }
     task.digest = XXH3_64bits_digest(state_.get());
+    return done;
   }
 
  private:
@@ -168,16 +178,21 @@ class Hasher {
     return absl::ErrnoToStatus(error, absl::StrCat("read ", where));
   }
 
+  const absl::Time deadline_;
   std::unique_ptr<XXH3_state_t, decltype(&XXH3_freeState)> state_;
   std::vector<uint8_t> buffer_;
 };
 
 // Computes all digests. The first error in the tasks' order.
-absl::Status RunAll(std::vector<Task>& tasks, size_t threads) {
+absl::Status RunAll(std::vector<Task>& tasks, size_t threads,
+                    absl::Time deadline) {
   std::atomic<size_t> next = 0;
-  const auto work = [&next, &tasks] {
-    Hasher hasher;
-    for (size_t i = next++; i < tasks.size(); i = next++) hasher.Run(tasks[i]);
+  std::atomic<uint64_t> done = 0;
+  const auto work = [&next, &done, &tasks, deadline] {
+    Hasher hasher(deadline);
+    for (size_t i = next++; i < tasks.size(); i = next++) {
+      done += hasher.Run(tasks[i]);
+    }
   };
   if (threads <= 1) {
     work();
@@ -187,7 +202,16 @@ absl::Status RunAll(std::vector<Task>& tasks, size_t threads) {
     workers.reserve(wanted);
     for (size_t i = 0; i < wanted; ++i) workers.emplace_back(work);
   }
-  for (const Task& task : tasks) LU_RETURN_IF_ERROR(task.status);
+  uint64_t wanted = 0;
+  for (const Task& task : tasks) wanted += task.size_bytes;
+  for (const Task& task : tasks) {
+    if (absl::IsDeadlineExceeded(task.status)) {
+      return absl::DeadlineExceededError(absl::StrFormat(
+          "digests of guest RAM: %d of %d bytes done in the time there was",
+          done.load(), wanted));
+    }
+    LU_RETURN_IF_ERROR(task.status);
+  }
   return absl::OkStatus();
 }
 
@@ -205,10 +229,11 @@ RamDigests PlanRamDigests(absl::Span<const RamToDigest> blocks,
 
 absl::StatusOr<RamDigests> DigestRam(absl::Span<const RamToDigest> blocks,
                                      RamCoverage coverage,
-                                     absl::string_view seed, size_t threads) {
+                                     absl::string_view seed, size_t threads,
+                                     absl::Time deadline) {
   RamDigests digests = PlanRamDigests(blocks, coverage, seed);
   LU_ASSIGN_OR_RETURN(std::vector<Task> tasks, TasksOf(digests, blocks));
-  LU_RETURN_IF_ERROR(RunAll(tasks, threads));
+  LU_RETURN_IF_ERROR(RunAll(tasks, threads, deadline));
   auto task = tasks.begin();
   for (RamDigests::Block& block : *digests.mutable_blocks()) {
     for (; task != tasks.end() && task->block->name == block.name(); ++task) {
@@ -219,10 +244,11 @@ absl::StatusOr<RamDigests> DigestRam(absl::Span<const RamToDigest> blocks,
 }
 
 absl::Status VerifyRam(const RamDigests& digests,
-                       absl::Span<const RamToDigest> blocks, size_t threads) {
+                       absl::Span<const RamToDigest> blocks, size_t threads,
+                       absl::Time deadline) {
   if (digests.hash() != RamDigests::XXH3_64) return absl::OkStatus();
   LU_ASSIGN_OR_RETURN(std::vector<Task> tasks, TasksOf(digests, blocks));
-  LU_RETURN_IF_ERROR(RunAll(tasks, threads));
+  LU_RETURN_IF_ERROR(RunAll(tasks, threads, deadline));
   size_t differ = 0;
   const Task* first = nullptr;
   for (const Task& task : tasks) {

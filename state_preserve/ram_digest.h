@@ -13,6 +13,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
+#include "absl/time/time.h"
 #include "absl/types/span.h"
 #include "base/unique_fd.h"
 #include "state_preserve/handover.pb.h"
@@ -41,18 +42,22 @@ RamDigests PlanRamDigests(absl::Span<const RamToDigest> blocks,
                           RamCoverage coverage, absl::string_view seed);
 
 // Reads RAM that nobody writes to meanwhile, on at most `threads` threads, and
-// returns its digests. kOutOfRange: a block is shorter than it says; others by
+// returns its digests. kOutOfRange: a block is shorter than it says;
+// kDeadlineExceeded: not done by `deadline`, and how many bytes were; others by
 // errno.
 absl::StatusOr<RamDigests> DigestRam(absl::Span<const RamToDigest> blocks,
                                      RamCoverage coverage,
-                                     absl::string_view seed, size_t threads);
+                                     absl::string_view seed, size_t threads,
+                                     absl::Time deadline);
 
 // Whether RAM is what it was. `digests` has passed CheckRamDigests() for
 // these blocks; those of a hash that is not known here are not looked at.
 // kDataLoss: it is not; how many chunks differ, and block and offset of the
-// first. kNotFound: a block is not among `blocks`. kOutOfRange as above.
+// first. kNotFound: a block is not among `blocks`. kOutOfRange and
+// kDeadlineExceeded as above; what was done by then is not compared.
 absl::Status VerifyRam(const RamDigests& digests,
-                       absl::Span<const RamToDigest> blocks, size_t threads);
+                       absl::Span<const RamToDigest> blocks, size_t threads,
+                       absl::Time deadline);
 
 // For people: "64 pages of 4096 bytes", "all of it, 128 chunks of 2097152
 // bytes".

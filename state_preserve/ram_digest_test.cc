@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "absl/strings/str_format.h"
+#include "absl/time/time.h"
 #include "base/status_macros.h"
 #include "base/unique_fd.h"
 #include "gmock/gmock.h"
@@ -24,6 +25,7 @@ using ::live_update::testing::StatusIs;
 using ::testing::AllOf;
 using ::testing::HasSubstr;
 
+const absl::Time kNever = absl::InfiniteFuture();
 constexpr char kSeed[] = "7d9e1f00-1111-4222-8333-444455556666";
 
 // A VM of memfds.
@@ -51,11 +53,25 @@ class RamDigestTest : public ::testing::Test {
   std::vector<RamToDigest> blocks_;
 };
 
+TEST_F(RamDigestTest, StopAtTheDeadlineAndSayHowFarTheyCame) {
+  AddBlock("pc.ram", 8 << 20);
+  EXPECT_THAT(
+      DigestRam(blocks_, RamCoverage::kAll, kSeed, 2, absl::InfinitePast()),
+      StatusIs(absl::StatusCode::kDeadlineExceeded,
+               HasSubstr("0 of 8388608 bytes done")));
+  ASSERT_OK_AND_ASSIGN(const RamDigests digests,
+                       DigestRam(blocks_, RamCoverage::kAll, kSeed, 2, kNever));
+  EXPECT_THAT(VerifyRam(digests, blocks_, 2, absl::InfinitePast()),
+              StatusIs(absl::StatusCode::kDeadlineExceeded,
+                       HasSubstr("0 of 8388608 bytes done")));
+}
+
 TEST_F(RamDigestTest, ASampleHasFirstAndLastPagesAndKeepsTheRules) {
   AddBlock("pc.ram", (uint64_t{1} << 30) + 100);
   AddBlock("small", 10);
-  ASSERT_OK_AND_ASSIGN(const RamDigests digests,
-                       DigestRam(blocks_, RamCoverage::kSample, kSeed, 1));
+  ASSERT_OK_AND_ASSIGN(
+      const RamDigests digests,
+      DigestRam(blocks_, RamCoverage::kSample, kSeed, 1, kNever));
   EXPECT_THAT(CheckRamDigests(digests, vm_), IsOk());
   ASSERT_EQ(digests.blocks_size(), 2);
   EXPECT_GE(digests.blocks(0).chunks_size(), 60);
@@ -63,7 +79,7 @@ TEST_F(RamDigestTest, ASampleHasFirstAndLastPagesAndKeepsTheRules) {
   EXPECT_EQ(*digests.blocks(0).chunks().begin(), 0);
   EXPECT_EQ(*digests.blocks(0).chunks().rbegin(), (1 << 30) / 4096);
   EXPECT_EQ(digests.blocks(1).chunks_size(), 1);
-  EXPECT_THAT(VerifyRam(digests, blocks_, 1), IsOk());
+  EXPECT_THAT(VerifyRam(digests, blocks_, 1, kNever), IsOk());
 }
 
 TEST_F(RamDigestTest, EachUpdateTakesItsOwnSample) {
@@ -77,11 +93,12 @@ TEST_F(RamDigestTest, EachUpdateTakesItsOwnSample) {
 
 TEST_F(RamDigestTest, ASampleFindsAChangeInItsPages) {
   AddBlock("pc.ram", 64 << 20);
-  ASSERT_OK_AND_ASSIGN(const RamDigests digests,
-                       DigestRam(blocks_, RamCoverage::kSample, kSeed, 1));
+  ASSERT_OK_AND_ASSIGN(
+      const RamDigests digests,
+      DigestRam(blocks_, RamCoverage::kSample, kSeed, 1, kNever));
   const uint64_t page = digests.blocks(0).chunks(5);
   Write(0, page * 4096 + 17);
-  EXPECT_THAT(VerifyRam(digests, blocks_, 1),
+  EXPECT_THAT(VerifyRam(digests, blocks_, 1, kNever),
               StatusIs(absl::StatusCode::kDataLoss,
                        AllOf(HasSubstr("1 of 64 digests differ"),
                              HasSubstr(absl::StrFormat("pc.ram at %#x+0x1000",
@@ -92,13 +109,13 @@ TEST_F(RamDigestTest, AllFindsASingleByteAnywhere) {
   AddBlock("ram-node0", 8 << 20);
   AddBlock("dimm0", (4 << 20) + 5);
   ASSERT_OK_AND_ASSIGN(const RamDigests digests,
-                       DigestRam(blocks_, RamCoverage::kAll, kSeed, 4));
+                       DigestRam(blocks_, RamCoverage::kAll, kSeed, 4, kNever));
   EXPECT_THAT(CheckRamDigests(digests, vm_), IsOk());
   EXPECT_EQ(digests.blocks(0).digests_size(), 4);
   EXPECT_EQ(digests.blocks(1).digests_size(), 3);
-  EXPECT_THAT(VerifyRam(digests, blocks_, 4), IsOk());
+  EXPECT_THAT(VerifyRam(digests, blocks_, 4, kNever), IsOk());
   Write(1, (4 << 20) + 4);
-  EXPECT_THAT(VerifyRam(digests, blocks_, 4),
+  EXPECT_THAT(VerifyRam(digests, blocks_, 4, kNever),
               StatusIs(absl::StatusCode::kDataLoss,
                        AllOf(HasSubstr("1 of 7 digests differ"),
                              HasSubstr("dimm0 at 0x400000+0x5"))));
@@ -113,7 +130,7 @@ TEST_F(RamDigestTest, MuchRamTakesLargerChunksNotMoreOfThem) {
 TEST_F(RamDigestTest, MemoryThatBecameShorterIsAnErrorNotASignal) {
   AddBlock("pc.ram", 1 << 20);
   ASSERT_EQ(ftruncate(fds_[0]->get(), 4096), 0);
-  EXPECT_THAT(DigestRam(blocks_, RamCoverage::kAll, kSeed, 1),
+  EXPECT_THAT(DigestRam(blocks_, RamCoverage::kAll, kSeed, 1, kNever),
               StatusIs(absl::StatusCode::kOutOfRange,
                        HasSubstr("the memory ends there")));
 }
@@ -121,20 +138,21 @@ TEST_F(RamDigestTest, MemoryThatBecameShorterIsAnErrorNotASignal) {
 TEST_F(RamDigestTest, AHashThatIsNotKnownIsNotCheckedAndSaysSo) {
   AddBlock("pc.ram", 1 << 20);
   ASSERT_OK_AND_ASSIGN(RamDigests digests,
-                       DigestRam(blocks_, RamCoverage::kAll, kSeed, 1));
+                       DigestRam(blocks_, RamCoverage::kAll, kSeed, 1, kNever));
   EXPECT_EQ(DescribeRamDigests(digests),
             "all of it, 1 chunks of 2097152 bytes");
   digests.set_hash(static_cast<RamDigests::Hash>(77));
   Write(0, 0);
-  EXPECT_THAT(VerifyRam(digests, blocks_, 1), IsOk());
+  EXPECT_THAT(VerifyRam(digests, blocks_, 1, kNever), IsOk());
   EXPECT_THAT(DescribeRamDigests(digests), HasSubstr("hash 77 is not known"));
 }
 
 // What a hostile image could ask for.
 TEST_F(RamDigestTest, RulesRefuseChunksOutsideTheirBlock) {
   AddBlock("pc.ram", 1 << 20);
-  ASSERT_OK_AND_ASSIGN(const RamDigests good,
-                       DigestRam(blocks_, RamCoverage::kSample, kSeed, 1));
+  ASSERT_OK_AND_ASSIGN(
+      const RamDigests good,
+      DigestRam(blocks_, RamCoverage::kSample, kSeed, 1, kNever));
   const auto refused = [&](auto change) {
     RamDigests digests = good;
     change(digests);
