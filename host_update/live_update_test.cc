@@ -9,6 +9,8 @@
 #include <string>
 
 #include "absl/strings/str_cat.h"
+#include "absl/synchronization/notification.h"
+#include "absl/time/time.h"
 #include "base/status_macros.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
@@ -287,6 +289,112 @@ TEST(LiveUpdateTest, AVmThatCantBeResumedIsReported) {
   // The next start of the program tries again.
   EXPECT_THAT(UndoInterruptedUpdate(host.deps()), IsOk());
   EXPECT_EQ(host.hypervisor().vm("vm1").info.state, VmState::kRunning);
+}
+
+// Preserved memory on a file system that hangs from a moment on.
+class HangingMemory final : public PreservedMemory {
+ public:
+  explicit HangingMemory(PreservedMemory* real) : real_(real) {}
+  ~HangingMemory() override { Mend(); }
+  void HangAtFlush() { flush_hangs_ = true; }
+  void HangAtDiscard() { discard_hangs_ = true; }
+  void Mend() {
+    if (!mended_->HasBeenNotified()) mended_->Notify();
+  }
+
+  absl::string_view backend() const override { return real_->backend(); }
+  absl::StatusOr<std::unique_ptr<OutgoingPreservation>> Begin(
+      absl::string_view update_id) override {
+    LU_ASSIGN_OR_RETURN(auto outgoing, real_->Begin(update_id));
+    return std::make_unique<Outgoing>(std::move(outgoing), flush_hangs_,
+                                      mended_);
+  }
+  absl::Status DiscardStaleOutgoing() override {
+    if (!discard_hangs_) return real_->DiscardStaleOutgoing();
+    const auto mended = mended_;  // `this` may be gone when it is.
+    mended->WaitForNotification();
+    return absl::OkStatus();
+  }
+  absl::StatusOr<bool> HasHandover() override { return real_->HasHandover(); }
+  absl::StatusOr<std::unique_ptr<IncomingPreservation>> Retrieve() override {
+    return real_->Retrieve();
+  }
+  absl::StatusOr<std::vector<std::unique_ptr<IncomingPreservation>>>
+  Unfinished() override {
+    return real_->Unfinished();
+  }
+  absl::StatusOr<uint64_t> CollectGarbage() override {
+    return real_->CollectGarbage();
+  }
+  absl::StatusOr<uint64_t> FreeBytes() override { return real_->FreeBytes(); }
+
+ private:
+  class Outgoing final : public OutgoingPreservation {
+   public:
+    Outgoing(std::unique_ptr<OutgoingPreservation> real, bool hangs,
+             std::shared_ptr<absl::Notification> mended)
+        : real_(std::move(real)), hangs_(hangs), mended_(std::move(mended)) {}
+    absl::StatusOr<PreservedRam> PreserveRam(absl::string_view vm_uuid,
+                                             absl::string_view block,
+                                             const UniqueFd& fd) override {
+      return real_->PreserveRam(vm_uuid, block, fd);
+    }
+    absl::StatusOr<absl::Span<uint8_t>> ReserveStateArea(
+        uint64_t size_bytes) override {
+      return real_->ReserveStateArea(size_bytes);
+    }
+    absl::Status Flush() override {
+      if (hangs_) mended_->WaitForNotification();
+      return real_->Flush();
+    }
+    absl::Status Unpreserve() override { return real_->Unpreserve(); }
+
+   private:
+    const std::unique_ptr<OutgoingPreservation> real_;
+    const bool hangs_;
+    const std::shared_ptr<absl::Notification> mended_;
+  };
+
+  PreservedMemory* const real_;
+  bool flush_hangs_ = false;
+  bool discard_hangs_ = false;
+  const std::shared_ptr<absl::Notification> mended_ =
+      std::make_shared<absl::Notification>();
+};
+
+TEST(LiveUpdateTest, APreservedFileSystemThatHangsTakesTheUpdateBack) {
+  FakeHost host;
+  host.hypervisor().AddVm("vm1", VmState::kRunning, kMemory);
+  HangingMemory memory(host.deps().memory);
+  memory.HangAtFlush();
+  host.deps().memory = &memory;
+  host.deps().limits.sync = absl::Seconds(1);
+  const LiveUpdateResult result = LiveUpdate(host.Request(), host.deps());
+  EXPECT_THAT(result.status, StatusIs(absl::StatusCode::kDeadlineExceeded,
+                                      HasSubstr("syncfs")));
+  EXPECT_EQ(result.report.result(), UpdateReport::FAILED_UNHARMED);
+  EXPECT_EQ(host.hypervisor().vm("vm1").info.state, VmState::kRunning);
+  EXPECT_FALSE(host.kexec().jumped());
+  EXPECT_THAT(host.LeftInPreservedMemory(), IsEmpty());
+}
+
+TEST(LiveUpdateTest, AHandoverThatCantBeRevokedDoesNotKeepVmsPaused) {
+  FakeHost host;
+  host.hypervisor().AddVm("vm1", VmState::kRunning, kMemory);
+  auto memory = std::make_unique<HangingMemory>(host.deps().memory);
+  host.deps().memory = memory.get();
+  host.OnEntering(Phase::kJump, [&] {
+    memory->HangAtDiscard();
+    host.deps().limits.sync = absl::Milliseconds(50);
+  });
+  host.FailOn(Phase::kJump);
+  const LiveUpdateResult result = LiveUpdate(host.Request(), host.deps());
+  EXPECT_EQ(host.hypervisor().vm("vm1").info.state, VmState::kRunning);
+  EXPECT_THAT(result.report.reason(), HasSubstr("don't kexec this host"));
+  // It is not forgotten: the journal is there for `abort`.
+  ASSERT_OK_AND_ASSIGN(const auto journal,
+                       ReadJournal(host.deps().paths.run_dir));
+  EXPECT_TRUE(journal.has_value());
 }
 
 TEST(RestoreTest, OneVmsFailureDoesNotHoldUpAnotherAndARetryBringsItBack) {

@@ -44,7 +44,8 @@ struct PreparedUpdate {
   std::vector<PreparedVm> vms;
   std::vector<std::string> inactive_vm_uuids;
   std::vector<Finding> overridden;  // Errors that the operator took on.
-  std::unique_ptr<OutgoingPreservation> outgoing;
+  // Shared with a call to it that hangs, and is waited for no more.
+  std::shared_ptr<OutgoingPreservation> outgoing;
   std::unique_ptr<HandoverWriter> writer;
 };
 

@@ -19,6 +19,7 @@
 #include "base/log.h"
 #include "base/status_macros.h"
 #include "host_update/clock.h"
+#include "host_update/deadline_call.h"
 #include "host_update/identity.h"
 #include "state_preserve/auxiliary_ram.h"
 #include "state_preserve/format.h"
@@ -132,6 +133,16 @@ absl::StatusOr<RamDigests> DigestRamOf(const PreparedVm& vm,
   if (!digests.ok()) return digests.status();
   digests->set_digest_s(absl::ToDoubleSeconds(absl::Now() - start));
   return digests;
+}
+
+// The first one writes the image out, the second its magic.
+absl::Status Flush(const PreparedUpdate& update, const Dependencies& deps) {
+  return CallBefore<absl::Status>(
+      absl::Now() + deps.limits.sync,
+      absl::StrCat("preserved memory to be written out (syncfs) for ",
+                   absl::FormatDuration(deps.limits.sync),
+                   "; look in dmesg for what its file system hangs at"),
+      [outgoing = update.outgoing] { return outgoing->Flush(); });
 }
 
 // Text of a finding as a handover may hold it: its limit is no reason to fail
@@ -252,9 +263,9 @@ absl::Status Commit(PreparedUpdate& update, const ClockSample& started,
     kept.set_remedy(ForHandover(finding.remedy()));
   }
   LU_RETURN_IF_ERROR(update.writer->Finish(record).status());
-  LU_RETURN_IF_ERROR(update.outgoing->Flush());
+  LU_RETURN_IF_ERROR(Flush(update, deps));
   LU_RETURN_IF_ERROR(update.writer->Commit());
-  return update.outgoing->Flush();
+  return Flush(update, deps);
 }
 
 }  // namespace live_update

@@ -8,6 +8,7 @@
 #include "absl/strings/str_join.h"
 #include "base/log.h"
 #include "base/status_macros.h"
+#include "host_update/deadline_call.h"
 #include "host_update/journal.h"
 #include "host_update/parallel.h"
 
@@ -17,8 +18,12 @@ UndoResult UndoUpdate(const Journal& journal, const Dependencies& deps) {
   UndoResult result;
 
   // First of all the handover loses its validity: a VM that runs on must never
-  // be restored from it, whatever happens to this host from here on.
-  if (absl::Status status = deps.memory->DiscardStaleOutgoing(); !status.ok()) {
+  // be restored from it, whatever happens to this host from here on. Should its
+  // file system hang, the VMs must run nevertheless.
+  if (absl::Status status = CallBefore<absl::Status>(
+          absl::Now() + deps.limits.sync, "its file system",
+          [memory = deps.memory] { return memory->DiscardStaleOutgoing(); });
+      !status.ok()) {
     result.left_over.push_back(absl::StrCat(
         "preserved memory: ", status.message(),
         "; don't kexec this host before `host-update abort` has succeeded"));

@@ -21,7 +21,7 @@
 #include "absl/time/time.h"
 #include "base/status_macros.h"
 #include "host_update/hypervisor.h"
-#include "host_update/libvirt/deadline_call.h"
+#include "host_update/deadline_call.h"
 #include "host_update/qemu/qmp.h"
 
 namespace live_update {

@@ -1,4 +1,4 @@
-#include "host_update/libvirt/deadline_call.h"
+#include "host_update/deadline_call.h"
 
 #include <memory>
 #include <string>

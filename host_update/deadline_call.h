@@ -1,8 +1,8 @@
 // Calls that may never return, bounded: libvirt's API blocks until its daemon
-// answers, and the daemon until QEMU does.
+// answers, and the daemon until QEMU does; a file system, until its disk does.
 
-#ifndef HOST_UPDATE_LIBVIRT_DEADLINE_CALL_H_
-#define HOST_UPDATE_LIBVIRT_DEADLINE_CALL_H_
+#ifndef HOST_UPDATE_DEADLINE_CALL_H_
+#define HOST_UPDATE_DEADLINE_CALL_H_
 
 #include <functional>
 #include <memory>
@@ -57,4 +57,4 @@ R CallBefore(absl::Time deadline, absl::string_view what,
 
 }  // namespace live_update
 
-#endif  // HOST_UPDATE_LIBVIRT_DEADLINE_CALL_H_
+#endif  // HOST_UPDATE_DEADLINE_CALL_H_
