@@ -20,6 +20,7 @@
 #include "absl/strings/str_cat.h"
 #include "base/status_macros.h"
 #include "base/unique_fd.h"
+#include "state_preserve/keeper_message.h"
 #include "state_preserve/keeper_protocol.h"
 
 namespace live_update {
@@ -92,7 +93,9 @@ class Keeper {
       if (fds[i] >= 0) close(fds[i]);  // Not taken.
     }
     reply_.error = error;
-    Send(peer, error == 0 ? fd_to_send : -1);
+    // A reply that its peer does not wait for is lost; the peer asks again.
+    (void)SendWithFd(peer, &reply_, sizeof(reply_),
+                     error == 0 ? fd_to_send : -1);
   }
 
   // Fills `request` and `fds`; the latter also if it returns an error.
@@ -194,25 +197,6 @@ class Keeper {
       }
     }
     return nullptr;
-  }
-
-  // A reply that its peer does not wait for is lost; the peer asks again.
-  void Send(int peer, int fd) {
-    iovec data = {.iov_base = &reply_, .iov_len = sizeof(reply_)};
-    msghdr message{};
-    message.msg_iov = &data;
-    message.msg_iovlen = 1;
-    alignas(cmsghdr) char control[CMSG_SPACE(sizeof(int))] = {};
-    if (fd >= 0) {
-      message.msg_control = control;
-      message.msg_controllen = sizeof(control);
-      cmsghdr* header = CMSG_FIRSTHDR(&message);
-      header->cmsg_level = SOL_SOCKET;
-      header->cmsg_type = SCM_RIGHTS;
-      header->cmsg_len = CMSG_LEN(sizeof(int));
-      std::memcpy(CMSG_DATA(header), &fd, sizeof(int));
-    }
-    (void)sendmsg(peer, &message, MSG_NOSIGNAL);
   }
 
   Entry entries_[kKeeperMaxEntries];

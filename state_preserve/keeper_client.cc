@@ -10,6 +10,7 @@
 #include "absl/strings/str_cat.h"
 #include "base/status_macros.h"
 #include "state_preserve/keeper.h"
+#include "state_preserve/keeper_message.h"
 
 namespace live_update {
 namespace {
@@ -49,28 +50,6 @@ absl::StatusOr<UniqueFd> Connect(const std::string& path) {
   }
   if (errno == EAGAIN) return NoAnswer(EAGAIN, path);
   return absl::ErrnoToStatus(errno, absl::StrCat("connect to ", path));
-}
-
-bool SendRequest(const UniqueFd& socket, KeeperRequest request, int fd) {
-  iovec data = {.iov_base = &request, .iov_len = sizeof(request)};
-  msghdr message{};
-  message.msg_iov = &data;
-  message.msg_iovlen = 1;
-  alignas(cmsghdr) char control[CMSG_SPACE(sizeof(int))] = {};
-  if (fd >= 0) {
-    message.msg_control = control;
-    message.msg_controllen = sizeof(control);
-    cmsghdr* header = CMSG_FIRSTHDR(&message);
-    header->cmsg_level = SOL_SOCKET;
-    header->cmsg_type = SCM_RIGHTS;
-    header->cmsg_len = CMSG_LEN(sizeof(int));
-    std::memcpy(CMSG_DATA(header), &fd, sizeof(int));
-  }
-  ssize_t sent;
-  do {
-    sent = sendmsg(socket.get(), &message, MSG_NOSIGNAL);
-  } while (sent < 0 && errno == EINTR);
-  return sent == sizeof(request);
 }
 
 // False with errno, 0 if the keeper hung up.
@@ -149,7 +128,7 @@ absl::StatusOr<KeeperReply> KeeperClient::Ask(KeeperOperation operation,
   for (int i = 0; i < kTries; ++i) {
     LU_ASSIGN_OR_RETURN(const UniqueFd socket, Connect(socket_path_));
     KeeperReply reply;
-    if (SendRequest(socket, request, fd_to_send) &&
+    if (SendWithFd(socket.get(), &request, sizeof(request), fd_to_send) &&
         ReceiveReply(socket, reply, received)) {
       LU_RETURN_IF_ERROR(ToStatus(reply.error, name));
       return reply;
