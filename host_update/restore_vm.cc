@@ -1,8 +1,5 @@
 #include "host_update/restore_vm.h"
 
-#include <sys/stat.h>
-
-#include <cerrno>
 #include <string>
 #include <thread>
 #include <utility>
@@ -16,6 +13,7 @@
 #include "base/status_macros.h"
 #include "state_preserve/auxiliary_ram.h"
 #include "state_preserve/ram_digest.h"
+#include "state_preserve/ram_identity.h"
 
 namespace live_update {
 namespace {
@@ -87,14 +85,6 @@ absl::StatusOr<RestorableVm> Assemble(const IncomingVm& vm,
   report.set_ram_bytes(ram_bytes);
   report.set_ram_bytes_copied(0);
   return restorable;
-}
-
-absl::StatusOr<RamIdentity> IdentityOf(const UniqueFd& fd) {
-  struct stat stat {};
-  if (fstat(fd.get(), &stat) != 0) return absl::ErrnoToStatus(errno, "fstat");
-  return RamIdentity{.device = stat.st_dev,
-                     .inode = stat.st_ino,
-                     .size_bytes = static_cast<uint64_t>(stat.st_size)};
 }
 
 // In which way the memory of `block`, now `kept`, is what it was.

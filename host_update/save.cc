@@ -1,8 +1,5 @@
 #include "host_update/save.h"
 
-#include <sys/stat.h>
-
-#include <cerrno>
 #include <optional>
 #include <string>
 #include <thread>
@@ -25,6 +22,7 @@
 #include "state_preserve/format.h"
 #include "state_preserve/handover_writer.h"
 #include "state_preserve/ram_digest.h"
+#include "state_preserve/ram_identity.h"
 
 namespace live_update {
 namespace {
@@ -35,14 +33,6 @@ constexpr char kWriter[] = "host-update 0.1.0";
 // handover. Firmware, ROMs and video memory are; anything larger is guest RAM
 // that the check did not see.
 constexpr uint64_t kLargestAuxiliaryBlock = uint64_t{128} << 20;
-
-absl::StatusOr<RamIdentity> IdentityOf(const UniqueFd& fd) {
-  struct stat stat {};
-  if (fstat(fd.get(), &stat) != 0) return absl::ErrnoToStatus(errno, "fstat");
-  return RamIdentity{.device = stat.st_dev,
-                     .inode = stat.st_ino,
-                     .size_bytes = static_cast<uint64_t>(stat.st_size)};
-}
 
 void AddInPlaceBlock(const PreparedRam& ram, uint32_t cpr_id,
                      VmRecord& record) {

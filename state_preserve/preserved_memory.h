@@ -30,23 +30,9 @@
 #include "absl/strings/string_view.h"
 #include "absl/types/span.h"
 #include "base/unique_fd.h"
+#include "state_preserve/ram_identity.h"
 
 namespace live_update {
-
-// Which bytes a RAM block is. Equal before and after means: the same memory,
-// never copied. `device` and `inode` as in stat(2).
-//
-// Within one kernel all three are compared. Over a kexec a backend compares
-// those that stand over it, RetrieveRam() does it, and its README says which:
-// dax inode and size (and that the file system is the one in which the set was
-// found); luo size and token, as a retrieved memfd is a new inode.
-struct RamIdentity {
-  uint64_t device = 0;
-  uint64_t inode = 0;
-  uint64_t size_bytes = 0;
-
-  friend bool operator==(const RamIdentity&, const RamIdentity&) = default;
-};
 
 // A preserved RAM block as the handover image names it.
 struct PreservedRam {
