@@ -17,11 +17,13 @@
 #include "base/status_macros.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "testing/memory_file.h"
 #include "testing/status_matchers.h"
 
 namespace live_update {
 namespace {
 
+using ::live_update::testing::ContentsOf;
 using ::live_update::testing::IsOk;
 using ::live_update::testing::StatusIs;
 using ::testing::AllOf;
@@ -111,12 +113,6 @@ class DaxMemoryTest : public ::testing::TestWithParam<std::string> {
     return fd;
   }
 
-  static std::string Read(const UniqueFd& fd, size_t size) {
-    std::string contents(size, '\0');
-    EXPECT_EQ(pread(fd.get(), contents.data(), size, 0), size);
-    return contents;
-  }
-
   // An update of one VM up to the kexec; leaves the guest's own file unnamed,
   // as libvirt does. Returns what the image would say of the block.
   PreservedRam HandOver(DaxMemory* memory, const std::string& update_id,
@@ -164,7 +160,7 @@ TEST_P(DaxMemoryTest, TheSameMemoryLivesThroughTwoUpdates) {
   struct stat file {};
   ASSERT_EQ(fstat(ram.get(), &file), 0);
   EXPECT_EQ(file.st_ino, first.identity.inode);
-  EXPECT_EQ(Read(ram, 5), "guest");
+  EXPECT_EQ(ContentsOf(ram, 5), "guest");
   EXPECT_THAT(incoming->Release(kWeb), IsOk());
   ASSERT_OK_AND_ASSIGN(const bool finished, incoming->FinishIfEmpty());
   EXPECT_TRUE(finished);
@@ -179,7 +175,7 @@ TEST_P(DaxMemoryTest, TheSameMemoryLivesThroughTwoUpdates) {
   ASSERT_OK_AND_ASSIGN(const UniqueFd last,
                        again->RetrieveRam(kWeb, "pc.ram", second));
   EXPECT_THAT(again->Release(kWeb), IsOk());
-  EXPECT_EQ(Read(last, 5), "guest");
+  EXPECT_EQ(ContentsOf(last, 5), "guest");
 }
 
 // --- Begin, Unpreserve, stale sets ---
@@ -224,7 +220,7 @@ TEST_P(DaxMemoryTest, UnpreserveLeavesTheGuestsRamAlone) {
   EXPECT_FALSE(fs::exists(StorePath("outgoing")));
   EXPECT_FALSE(fs::exists(StorePath("discarded")));
   EXPECT_EQ(fs::hard_link_count(Path("pc.ram")), 1);
-  EXPECT_EQ(Read(ram, 5), "guest");
+  EXPECT_EQ(ContentsOf(ram, 5), "guest");
   EXPECT_THAT(memory_->Begin("u1"), IsOk());
 }
 

@@ -23,12 +23,15 @@
 #include "gtest/gtest.h"
 #include "state_preserve/keeper_client.h"
 #include "state_preserve/keeper_protocol.h"
+#include "testing/memory_file.h"
 #include "testing/status_matchers.h"
 
 namespace live_update {
 namespace {
 
+using ::live_update::testing::ContentsOf;
 using ::live_update::testing::IsOk;
+using ::live_update::testing::MakeMemfd;
 using ::live_update::testing::StatusIs;
 using ::testing::Contains;
 using ::testing::ElementsAre;
@@ -39,19 +42,6 @@ using ::testing::SizeIs;
 namespace fs = std::filesystem;
 
 constexpr absl::Duration kSoon = absl::Seconds(5);
-
-// A memfd that holds `text`.
-UniqueFd Holding(const std::string& text) {
-  UniqueFd fd(memfd_create("kept", MFD_CLOEXEC));
-  EXPECT_EQ(write(fd.get(), text.data(), text.size()), text.size());
-  return fd;
-}
-
-std::string ContentsOf(const UniqueFd& fd) {
-  char text[64];
-  const ssize_t size = pread(fd.get(), text, sizeof(text), 0);
-  return size < 0 ? "error" : std::string(text, size);
-}
 
 bool IsAlive(int pid) { return kill(pid, 0) == 0; }
 
@@ -157,8 +147,8 @@ class KeeperTest : public ::testing::Test {
 
 TEST_F(KeeperTest, HoldsWhatItsGiverHasClosed) {
   Start();
-  ASSERT_THAT(keeper_.Put("hu-vm-1", Holding("guest")), IsOk());
-  ASSERT_THAT(keeper_.Put("new/hu-handover", Holding("image")), IsOk());
+  ASSERT_THAT(keeper_.Put("hu-vm-1", MakeMemfd("guest")), IsOk());
+  ASSERT_THAT(keeper_.Put("new/hu-handover", MakeMemfd("image")), IsOk());
   EXPECT_THAT(keeper_.List().value(),
               ElementsAre("hu-vm-1", "new/hu-handover"));
   for (int i = 0; i < 2; ++i) {
@@ -171,8 +161,8 @@ TEST_F(KeeperTest, HoldsWhatItsGiverHasClosed) {
 
 TEST_F(KeeperTest, NeverReplacesWhatItHolds) {
   Start();
-  ASSERT_THAT(keeper_.Put("a", Holding("first")), IsOk());
-  EXPECT_THAT(keeper_.Put("a", Holding("second")),
+  ASSERT_THAT(keeper_.Put("a", MakeMemfd("first")), IsOk());
+  EXPECT_THAT(keeper_.Put("a", MakeMemfd("second")),
               StatusIs(absl::StatusCode::kAlreadyExists, HasSubstr("a")));
   ASSERT_OK_AND_ASSIGN(const UniqueFd fd, keeper_.Get("a"));
   EXPECT_EQ(ContentsOf(fd), "first");
@@ -199,7 +189,7 @@ TEST_F(KeeperTest, HasClosedADroppedDescriptorWhenItSaysSo) {
 
 TEST_F(KeeperTest, EndsWithTheLastDescriptor) {
   const int pid = Start();
-  ASSERT_THAT(keeper_.Put("a", Holding("a")), IsOk());
+  ASSERT_THAT(keeper_.Put("a", MakeMemfd("a")), IsOk());
   ASSERT_THAT(keeper_.Drop("a"), IsOk());
   EXPECT_TRUE(Ends(pid));
   EXPECT_THAT(keeper_.List().value(), IsEmpty());
@@ -208,7 +198,7 @@ TEST_F(KeeperTest, EndsWithTheLastDescriptor) {
                                          ""
                                          "no keeper listens on " +
                                              keeper_.socket_path()));
-  EXPECT_THAT(keeper_.Put("a", Holding("a")),
+  EXPECT_THAT(keeper_.Put("a", MakeMemfd("a")),
               StatusIs(absl::StatusCode::kFailedPrecondition,
                        HasSubstr("no keeper listens")));
   EXPECT_NE(access(keeper_.socket_path().c_str(), F_OK), 0);
@@ -217,7 +207,7 @@ TEST_F(KeeperTest, EndsWithTheLastDescriptor) {
 
 TEST_F(KeeperTest, EndsOnRequestOnlyIfItHoldsNothing) {
   const int pid = Start();
-  ASSERT_THAT(keeper_.Put("a", Holding("a")), IsOk());
+  ASSERT_THAT(keeper_.Put("a", MakeMemfd("a")), IsOk());
   EXPECT_THAT(keeper_.EndIfEmpty(), IsOk());
   EXPECT_THAT(keeper_.Get("a"), IsOk());
   ASSERT_THAT(keeper_.Drop("a"), IsOk());
@@ -232,7 +222,7 @@ TEST_F(KeeperTest, OutlivesTheProcessThatStartedIt) {
   const pid_t child = fork();
   if (child == 0) {
     const bool ok = keeper_.EnsureStarted().ok() &&
-                    keeper_.Put("a", Holding("from the dead")).ok();
+                    keeper_.Put("a", MakeMemfd("from the dead")).ok();
     if (!ok) _exit(1);
     kill(getpid(), SIGKILL);
   }
@@ -244,10 +234,10 @@ TEST_F(KeeperTest, OutlivesTheProcessThatStartedIt) {
 }
 
 TEST_F(KeeperTest, HoldsNothingOfItsParent) {
-  const UniqueFd secret = Holding("not for the keeper");
+  const UniqueFd secret = MakeMemfd("not for the keeper");
   ASSERT_EQ(fcntl(secret.get(), F_SETFD, 0), 0);
   const int pid = Start();
-  ASSERT_THAT(keeper_.Put("a", Holding("a")), IsOk());
+  ASSERT_THAT(keeper_.Put("a", MakeMemfd("a")), IsOk());
   const std::vector<std::string> open = OpenFiles(pid);
   EXPECT_THAT(open, SizeIs(kOpenWithOneKept));
   EXPECT_THAT(open, Contains("/dev/null").Times(3));
@@ -260,7 +250,7 @@ TEST_F(KeeperTest, HoldsNothingOfItsParent) {
 
 TEST_F(KeeperTest, ListsMoreThanOneReplyHolds) {
   Start();
-  const UniqueFd fd = Holding("x");
+  const UniqueFd fd = MakeMemfd("x");
   constexpr int kCount = 3 * kKeeperNamesPerReply + 1;
   for (int i = 0; i < kCount; ++i) {
     ASSERT_THAT(keeper_.Put(absl::StrCat("n", i), fd), IsOk());
@@ -272,7 +262,7 @@ TEST_F(KeeperTest, ListsMoreThanOneReplyHolds) {
 
 TEST_F(KeeperTest, RefusesNamesThatAreNone) {
   Start();
-  const UniqueFd fd = Holding("x");
+  const UniqueFd fd = MakeMemfd("x");
   for (const std::string& name :
        {std::string(), std::string("a b"), std::string("a\nb"),
         std::string(kKeeperNameBytes, 'a')}) {
@@ -285,7 +275,7 @@ TEST_F(KeeperTest, RefusesNamesThatAreNone) {
 
 TEST_F(KeeperTest, StandsUpToStrangersAndLosesNothing) {
   const int pid = Start();
-  ASSERT_THAT(keeper_.Put("a", Holding("a")), IsOk());
+  ASSERT_THAT(keeper_.Put("a", MakeMemfd("a")), IsOk());
   const int fd = STDERR_FILENO;
   KeeperRequest put = {
       .magic = kKeeperMagic, .operation = KeeperOperation::kPut, .name = "b"};
@@ -320,7 +310,7 @@ TEST_F(KeeperTest, StandsUpToStrangersAndLosesNothing) {
 TEST_F(KeeperTest, IsNotHeldUpByAPeerThatSaysNothing) {
   Start();
   const UniqueFd silent = Connect();
-  EXPECT_THAT(keeper_.Put("a", Holding("a")), IsOk());
+  EXPECT_THAT(keeper_.Put("a", MakeMemfd("a")), IsOk());
 }
 
 TEST_F(KeeperTest, IsForItsOwnUserOnly) {

@@ -17,34 +17,20 @@
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "state_preserve/luo_fake_kernel.h"
+#include "testing/memory_file.h"
 #include "testing/status_matchers.h"
 
 namespace live_update {
 namespace {
 
+using ::live_update::testing::ContentsOf;
+using ::live_update::testing::InodeOf;
 using ::live_update::testing::IsOk;
+using ::live_update::testing::MakeMemfd;
 using ::live_update::testing::StatusIs;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
-
-UniqueFd Memory(const std::string& text) {
-  UniqueFd fd(memfd_create("guest", MFD_CLOEXEC));
-  EXPECT_EQ(write(fd.get(), text.data(), text.size()), text.size());
-  return fd;
-}
-
-std::string ContentsOf(const UniqueFd& fd) {
-  char text[64];
-  const ssize_t size = pread(fd.get(), text, sizeof(text), 0);
-  return size < 0 ? "error" : std::string(text, size);
-}
-
-ino_t InodeOf(const UniqueFd& fd) {
-  struct stat file {};
-  EXPECT_EQ(fstat(fd.get(), &file), 0);
-  return file.st_ino;
-}
 
 class LuoDeviceTest : public ::testing::Test {
  protected:
@@ -132,9 +118,9 @@ TEST_F(LuoDeviceTest, HugePagesAreRefusedWithAWayOut) {
 TEST_F(LuoDeviceTest, PreservesAFileAndATokenOnce) {
   const auto session = Create("a");
   const auto other = Create("b");
-  const UniqueFd memory = Memory("guest");
+  const UniqueFd memory = MakeMemfd("guest");
   ASSERT_THAT(session->Preserve(memory, 1), IsOk());
-  EXPECT_THAT(session->Preserve(Memory("more"), 1),
+  EXPECT_THAT(session->Preserve(MakeMemfd("more"), 1),
               StatusIs(absl::StatusCode::kAlreadyExists, HasSubstr("1")));
   EXPECT_THAT(other->Preserve(memory, 1),
               StatusIs(absl::StatusCode::kFailedPrecondition,
@@ -145,7 +131,7 @@ TEST_F(LuoDeviceTest, PreservesAFileAndATokenOnce) {
 TEST_F(LuoDeviceTest, WhatIsClosedBeforeTheKexecIsNotCarried) {
   auto kept = Create("kept");
   auto closed = Create("closed");
-  ASSERT_THAT(kept->Preserve(Memory("guest"), 1), IsOk());
+  ASSERT_THAT(kept->Preserve(MakeMemfd("guest"), 1), IsOk());
   closed.reset();
   EXPECT_THAT(kernel_.Outgoing(), ElementsAre("kept"));
   kernel_.Kexec();
@@ -158,7 +144,7 @@ TEST_F(LuoDeviceTest, WhatIsClosedBeforeTheKexecIsNotCarried) {
 
 TEST_F(LuoDeviceTest, AFileIsTheSameHoweverOftenItIsRetrieved) {
   const auto outgoing = Create("a");
-  const UniqueFd memory = Memory("guest");
+  const UniqueFd memory = MakeMemfd("guest");
   ASSERT_THAT(outgoing->Preserve(memory, 7), IsOk());
   ASSERT_EQ(pwrite(memory.get(), "later", 5, 0), 5);
   EXPECT_THAT(outgoing->Retrieve(7),
@@ -168,7 +154,7 @@ TEST_F(LuoDeviceTest, AFileIsTheSameHoweverOftenItIsRetrieved) {
   ASSERT_OK_AND_ASSIGN(const auto incoming, Retrieve("a"));
   EXPECT_THAT(Retrieve("a"), StatusIs(absl::StatusCode::kUnavailable,
                                       HasSubstr("retrieved already")));
-  EXPECT_THAT(incoming->Preserve(Memory("x"), 9),
+  EXPECT_THAT(incoming->Preserve(MakeMemfd("x"), 9),
               StatusIs(absl::StatusCode::kFailedPrecondition, HasSubstr("")));
   ASSERT_OK_AND_ASSIGN(const UniqueFd first, incoming->Retrieve(7));
   ASSERT_OK_AND_ASSIGN(const UniqueFd second, incoming->Retrieve(7));
@@ -190,7 +176,7 @@ TEST_F(LuoDeviceTest, AFileIsTheSameHoweverOftenItIsRetrieved) {
 
 TEST_F(LuoDeviceTest, AFailedRetrieveIsForGood) {
   const auto outgoing = Create("a");
-  ASSERT_THAT(outgoing->Preserve(Memory("guest"), 7), IsOk());
+  ASSERT_THAT(outgoing->Preserve(MakeMemfd("guest"), 7), IsOk());
   kernel_.Kexec();
   kernel_.FailRetrieve("a", 7, ENOMEM);
   ASSERT_OK_AND_ASSIGN(const auto incoming, Retrieve("a"));
@@ -203,7 +189,7 @@ TEST_F(LuoDeviceTest, AFailedRetrieveIsForGood) {
 
 TEST_F(LuoDeviceTest, TheLastHoldersEndFinishesAnIncomingSession) {
   const auto outgoing = Create("a");
-  ASSERT_THAT(outgoing->Preserve(Memory("guest"), 7), IsOk());
+  ASSERT_THAT(outgoing->Preserve(MakeMemfd("guest"), 7), IsOk());
   kernel_.Kexec();
   ASSERT_OK_AND_ASSIGN(auto incoming, Retrieve("a"));
   auto duplicate = kernel_.AdoptSession(
@@ -239,7 +225,7 @@ TEST(LinuxLuoTest, CallsThatFailHandNothingOut) {
               StatusIs(absl::StatusCode::kNotFound, HasSubstr("none")));
   const auto session =
       kernel->AdoptSession(UniqueFd(open("/dev/null", O_RDWR | O_CLOEXEC)));
-  EXPECT_FALSE(session->Preserve(Memory("x"), 1).ok());
+  EXPECT_FALSE(session->Preserve(MakeMemfd("x"), 1).ok());
   EXPECT_FALSE(session->Retrieve(1).ok());
   EXPECT_FALSE(session->Finish().ok());
 }

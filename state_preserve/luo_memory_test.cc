@@ -24,12 +24,16 @@
 #include "gtest/gtest.h"
 #include "state_preserve/keeper_client.h"
 #include "state_preserve/luo_fake_kernel.h"
+#include "testing/memory_file.h"
 #include "testing/status_matchers.h"
 
 namespace live_update {
 namespace {
 
+using ::live_update::testing::ContentsOf;
+using ::live_update::testing::InodeOf;
 using ::live_update::testing::IsOk;
+using ::live_update::testing::MakeMemfd;
 using ::live_update::testing::StatusIs;
 using ::testing::AllOf;
 using ::testing::ElementsAre;
@@ -44,27 +48,6 @@ constexpr char kDb[] = "0a0a0a0a-0000-4000-8000-00000000db01";
 constexpr char kWebSession[] = "hu-vm-c7a5fdbd-edaf-9455-926a-d65c16db1809";
 constexpr uint64_t kRamBytes = 1 << 20;
 constexpr uint64_t kAreaBytes = 100000;
-
-// Guest RAM as QEMU makes it.
-UniqueFd MakeGuestRam(const std::string& contents) {
-  UniqueFd fd(memfd_create("memory-backend-memfd", MFD_CLOEXEC));
-  EXPECT_EQ(ftruncate(fd.get(), kRamBytes), 0);
-  EXPECT_EQ(pwrite(fd.get(), contents.data(), contents.size(), 0),
-            contents.size());
-  return fd;
-}
-
-std::string Read(const UniqueFd& fd, size_t size) {
-  std::string contents(size, '\0');
-  EXPECT_EQ(pread(fd.get(), contents.data(), size, 0), size);
-  return contents;
-}
-
-ino_t InodeOf(const UniqueFd& fd) {
-  struct stat file {};
-  EXPECT_EQ(fstat(fd.get(), &file), 0);
-  return file.st_ino;
-}
 
 // A host with a fake kernel; the keepers are real processes. What a program
 // that dies leaves is what is left when its LuoMemory and all that it gave out
@@ -128,7 +111,7 @@ class LuoMemoryTest : public ::testing::Test {
                          outgoing->ReserveStateArea(kAreaBytes));
     ram_.clear();
     for (const std::string& uuid : uuids) {
-      const UniqueFd fd = MakeGuestRam(uuid);
+      const UniqueFd fd = MakeMemfd(uuid, kRamBytes);
       ASSERT_OK_AND_ASSIGN(const PreservedRam ram,
                            outgoing->PreserveRam(uuid, "pc.ram", fd));
       ram_.push_back(ram);
@@ -173,7 +156,7 @@ TEST_F(LuoMemoryTest, TheSameMemoryLivesThroughTwoUpdates) {
 
   ASSERT_OK_AND_ASSIGN(const UniqueFd ram,
                        incoming->RetrieveRam(kWeb, "pc.ram", ram_[0]));
-  EXPECT_EQ(Read(ram, 36), kWeb);
+  EXPECT_EQ(ContentsOf(ram, 36), kWeb);
   // As restore_vm.cc proves that QEMU uses it.
   ASSERT_OK_AND_ASSIGN(const UniqueFd again,
                        incoming->RetrieveRam(kWeb, "pc.ram", ram_[0]));
@@ -199,14 +182,14 @@ TEST_F(LuoMemoryTest, TheSameMemoryLivesThroughTwoUpdates) {
               IsEmpty());  // It was cut off before there was one.
   ASSERT_OK_AND_ASSIGN(const UniqueFd last,
                        next->RetrieveRam(kWeb, "pc.ram", second));
-  EXPECT_EQ(Read(last, 36), kWeb);
+  EXPECT_EQ(ContentsOf(last, 36), kWeb);
 }
 
 // --- Old kernel ---
 
 TEST_F(LuoMemoryTest, TheGuestsLastWritesAreCarried) {
   ASSERT_OK_AND_ASSIGN(const auto outgoing, memory_->Begin("u1"));
-  const UniqueFd fd = MakeGuestRam("before");
+  const UniqueFd fd = MakeMemfd("before", kRamBytes);
   ASSERT_OK_AND_ASSIGN(const PreservedRam ram,
                        outgoing->PreserveRam(kWeb, "pc.ram", fd));
   ASSERT_EQ(pwrite(fd.get(), "after!", 6, 0), 6);
@@ -214,14 +197,15 @@ TEST_F(LuoMemoryTest, TheGuestsLastWritesAreCarried) {
   ASSERT_OK_AND_ASSIGN(const auto incoming, memory_->Retrieve());
   ASSERT_OK_AND_ASSIGN(const UniqueFd carried,
                        incoming->RetrieveRam(kWeb, "pc.ram", ram));
-  EXPECT_EQ(Read(carried, 6), "after!");
+  EXPECT_EQ(ContentsOf(carried, 6), "after!");
 }
 
 TEST_F(LuoMemoryTest, AnUpdateThatFailsIsTakenBackByDiscard) {
   {
     ASSERT_OK_AND_ASSIGN(const auto outgoing, memory_->Begin("u1"));
-    ASSERT_THAT(outgoing->PreserveRam(kWeb, "pc.ram", MakeGuestRam("guest")),
-                IsOk());
+    ASSERT_THAT(
+        outgoing->PreserveRam(kWeb, "pc.ram", MakeMemfd("guest", kRamBytes)),
+        IsOk());
   }
   // What Begin() gave is gone; the process may be about to jump.
   EXPECT_THAT(kernel_.Outgoing(), ElementsAre("hu-handover", kWebSession));
@@ -236,8 +220,9 @@ TEST_F(LuoMemoryTest, AnUpdateThatFailsIsTakenBackByDiscard) {
 
 TEST_F(LuoMemoryTest, AProcessThatDiesLeavesNothingPreserved) {
   ASSERT_OK_AND_ASSIGN(auto outgoing, memory_->Begin("u1"));
-  ASSERT_THAT(outgoing->PreserveRam(kWeb, "pc.ram", MakeGuestRam("guest")),
-              IsOk());
+  ASSERT_THAT(
+      outgoing->PreserveRam(kWeb, "pc.ram", MakeMemfd("guest", kRamBytes)),
+      IsOk());
   outgoing = nullptr;
   Restart();
   EXPECT_THAT(kernel_.Outgoing(), IsEmpty());
@@ -249,7 +234,7 @@ TEST_F(LuoMemoryTest, UnpreserveWorksAfterARebootThatCameBack) {
   ASSERT_OK_AND_ASSIGN(const auto outgoing, memory_->Begin("u1"));
   ASSERT_OK_AND_ASSIGN(const absl::Span<uint8_t> area,
                        outgoing->ReserveStateArea(kAreaBytes));
-  const UniqueFd ram = MakeGuestRam("guest");
+  const UniqueFd ram = MakeMemfd("guest", kRamBytes);
   ASSERT_THAT(outgoing->PreserveRam(kWeb, "pc.ram", ram), IsOk());
   ASSERT_THAT(outgoing->Flush(), IsOk());
   // reboot(2) froze, failed, unfroze: the kernel has what it had.
@@ -259,7 +244,7 @@ TEST_F(LuoMemoryTest, UnpreserveWorksAfterARebootThatCameBack) {
   EXPECT_EQ(kernel_.FileCount(), 0);
   area[0] = 1;  // Still mapped.
   EXPECT_THAT(
-      outgoing->PreserveRam(kDb, "pc.ram", MakeGuestRam("x")),
+      outgoing->PreserveRam(kDb, "pc.ram", MakeMemfd("x", kRamBytes)),
       StatusIs(absl::StatusCode::kFailedPrecondition, HasSubstr("any more")));
   EXPECT_THAT(outgoing->Flush(),
               StatusIs(absl::StatusCode::kFailedPrecondition, HasSubstr("")));
@@ -269,13 +254,13 @@ TEST_F(LuoMemoryTest, UnpreserveWorksAfterARebootThatCameBack) {
 
 TEST_F(LuoMemoryTest, TheSameMemoryTwiceDoesNotReachTheKernel) {
   ASSERT_OK_AND_ASSIGN(const auto outgoing, memory_->Begin("u1"));
-  const UniqueFd ram = MakeGuestRam("guest");
+  const UniqueFd ram = MakeMemfd("guest", kRamBytes);
   ASSERT_THAT(outgoing->PreserveRam(kWeb, "pc.ram", ram), IsOk());
   const int calls = kernel_.preserve_calls();
   EXPECT_THAT(outgoing->PreserveRam(kDb, "pc.ram", ram),
               StatusIs(absl::StatusCode::kAlreadyExists,
                        HasSubstr("its memory is preserved already")));
-  EXPECT_THAT(outgoing->PreserveRam(kWeb, "pc.ram", MakeGuestRam("x")),
+  EXPECT_THAT(outgoing->PreserveRam(kWeb, "pc.ram", MakeMemfd("x", kRamBytes)),
               StatusIs(absl::StatusCode::kAlreadyExists,
                        HasSubstr("this block is preserved already")));
   EXPECT_EQ(kernel_.preserve_calls(), calls);
@@ -297,10 +282,11 @@ TEST_F(LuoMemoryTest, RefusesMemoryThatTheKernelCanNotKeep) {
   EXPECT_THAT(outgoing->PreserveRam(kWeb, "pc.ram", large),
               StatusIs(absl::StatusCode::kFailedPrecondition,
                        HasSubstr("several smaller NUMA nodes")));
-  EXPECT_THAT(outgoing->PreserveRam("web", "pc.ram", MakeGuestRam("x")),
+  EXPECT_THAT(outgoing->PreserveRam("web", "pc.ram", MakeMemfd("x", kRamBytes)),
               StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("UUID")));
   // None of them stands in the way of the right one.
-  EXPECT_THAT(outgoing->PreserveRam(kWeb, "pc.ram", MakeGuestRam("x")), IsOk());
+  EXPECT_THAT(outgoing->PreserveRam(kWeb, "pc.ram", MakeMemfd("x", kRamBytes)),
+              IsOk());
 }
 
 TEST_F(LuoMemoryTest, SaysWhatTheKernelHasNoRoomFor) {
@@ -321,7 +307,7 @@ TEST_F(LuoMemoryTest, SaysWhatTheKernelHasNoRoomFor) {
   EXPECT_THAT(outgoing->ReserveStateArea(kAreaBytes),
               StatusIs(absl::StatusCode::kFailedPrecondition,
                        HasSubstr("reserved already")));
-  const UniqueFd ram = MakeGuestRam("x");
+  const UniqueFd ram = MakeMemfd("x", kRamBytes);
   kernel_.FailNextCreate(ENOSPC);
   EXPECT_THAT(
       outgoing->PreserveRam(kWeb, "pc.ram", ram),
@@ -375,7 +361,8 @@ TEST_F(LuoMemoryTest, PreservesManyVmsAtOnce) {
     threads.emplace_back([&outgoing, &failed, i] {
       const std::string uuid =
           absl::StrFormat("c7a5fdbd-edaf-9455-926a-%012x", i);
-      if (!outgoing->PreserveRam(uuid, "pc.ram", MakeGuestRam("x")).ok()) {
+      if (!outgoing->PreserveRam(uuid, "pc.ram", MakeMemfd("x", kRamBytes))
+               .ok()) {
         ++failed;
       }
     });
@@ -453,7 +440,7 @@ TEST_F(LuoMemoryTest, ARestorerMayDieAtAnyTimeAndAnotherGoesOn) {
                        AllOf(HasSubstr(kDb), HasSubstr("--discard VM"))));
   ASSERT_OK_AND_ASSIGN(const UniqueFd db,
                        incoming->RetrieveRam(kDb, "pc.ram", ram_[1]));
-  EXPECT_EQ(Read(db, 36), kDb);
+  EXPECT_EQ(ContentsOf(db, 36), kDb);
   EXPECT_THAT(incoming->Release(kDb), IsOk());
   EXPECT_TRUE(incoming->FinishIfEmpty().value());
   EXPECT_EQ(kernel_.FileCount(), 0);
@@ -648,7 +635,7 @@ TEST_F(LuoMemoryTest, TheKeepersDeathLosesWhatWaitsAndNothingThatRuns) {
                        incoming->RetrieveRam(kWeb, "pc.ram", ram_[0]));
   KillKeeper();
   EXPECT_EQ(kernel_.FileCount(), 0);
-  EXPECT_EQ(Read(qemu, 36), kWeb);
+  EXPECT_EQ(ContentsOf(qemu, 36), kWeb);
   EXPECT_THAT(incoming->RetrieveRam(kDb, "pc.ram", ram_[1]),
               StatusIs(absl::StatusCode::kDataLoss, HasSubstr("lost")));
   EXPECT_THAT(incoming->Release(kWeb), IsOk());

@@ -1,8 +1,6 @@
 #include "testing/fake_hypervisor.h"
 
 #include <fcntl.h>
-#include <sys/mman.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -12,6 +10,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "base/status_macros.h"
+#include "testing/memory_file.h"
 
 namespace live_update::testing {
 namespace {
@@ -20,29 +19,6 @@ constexpr char kFirmware[] = "firmware of ";
 
 UniqueFd Duplicate(const UniqueFd& fd) {
   return UniqueFd(fcntl(fd.get(), F_DUPFD_CLOEXEC, 0));
-}
-
-uint64_t InodeOf(const UniqueFd& fd) {
-  struct stat stat {};
-  fstat(fd.get(), &stat);
-  return stat.st_ino;
-}
-
-uint64_t SizeOf(const UniqueFd& fd) {
-  struct stat stat {};
-  fstat(fd.get(), &stat);
-  return static_cast<uint64_t>(stat.st_size);
-}
-
-// RAM as QEMU has it: an anonymous file.
-UniqueFd MakeMemfd(const char* name, const std::string& contents,
-                   size_t size_bytes) {
-  UniqueFd fd(memfd_create(name, MFD_CLOEXEC));
-  if (ftruncate(fd.get(), static_cast<off_t>(size_bytes)) != 0 ||
-      pwrite(fd.get(), contents.data(), contents.size(), 0) < 0) {
-    return UniqueFd();
-  }
-  return fd;
 }
 
 }  // namespace
@@ -61,7 +37,7 @@ VmRef FakeHypervisor::AddVm(const std::string& name, VmState state,
   }
   if (state != VmState::kOff) {
     vm.ram = dir_.empty()
-                 ? MakeMemfd("pc.ram", memory, memory.size())
+                 ? MakeMemfd(memory)
                  : UniqueFd(open(vm.ram_path.c_str(), O_RDWR | O_CLOEXEC));
     vm.ram_inode = InodeOf(vm.ram);
   }
@@ -91,9 +67,7 @@ const FakeHypervisor::Vm& FakeHypervisor::vm(const std::string& name) {
 std::string FakeHypervisor::Memory(const std::string& name) {
   const Vm& vm = vms_.at(name);
   if (!vm.ram.ok()) return "";
-  std::string memory(SizeOf(vm.ram), '\0');
-  if (pread(vm.ram.get(), memory.data(), memory.size(), 0) < 0) return "";
-  return memory;
+  return ContentsOf(vm.ram);
 }
 
 absl::StatusOr<FakeHypervisor::Vm*> FakeHypervisor::Enter(
@@ -169,7 +143,7 @@ absl::StatusOr<SavedVm> FakeHypervisor::Save(const VmRef& ref, absl::Time) {
   saved.cpr_fds.push_back({.name = "pc.ram", .fd = Duplicate(vm->ram)});
   saved.cpr_fds.push_back(
       {.name = "pc.bios",
-       .fd = MakeMemfd("pc.bios", absl::StrCat(kFirmware, ref.name), 8192)});
+       .fd = MakeMemfd(absl::StrCat(kFirmware, ref.name), 8192)});
   saved.device_state = absl::StrCat(ref.name, " save ", vm->saves);
   return saved;
 }
