@@ -8,6 +8,9 @@ from hostlab import kernel as built_kernels
 from hostlab.emulator import COMMAND_LINE
 from hostlab.image import Kernel
 
+# The emulated processor's TSC has one rate, as any server's; it does not say so (README.md, "The TSC's rate").
+LUO_COMMAND_LINE = "kho=on liveupdate=on setcpuid=constant_tsc"
+
 
 @dataclasses.dataclass(frozen=True)
 class Flavor:
@@ -30,5 +33,5 @@ def _dax():
 
 def _luo():
     """Kernels with the Live Update Orchestrator, RAM in memfds."""
-    older, newer = built_kernels.ensure()
-    return Flavor("luo", older, newer, COMMAND_LINE + " kho=on liveupdate=on", "memfd")
+    kernels = built_kernels.ensure()
+    return Flavor("luo", kernels.older, kernels.newer, f"{COMMAND_LINE} {LUO_COMMAND_LINE}", "memfd")

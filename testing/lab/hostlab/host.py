@@ -97,6 +97,10 @@ class Host:
     def read(self, path):
         return self.get_file(path).decode(errors="replace")
 
+    def preserved_mib(self):
+        """Used in the DAX file system; 0 where there is none."""
+        return int(self.sh("df -m --output=used /var/lib/host-update/ram | tail -1")) if self.flavor.name == "dax" else 0
+
     # Boots.
 
     def wait_for_boot(self, timeout=BOOT_S):

@@ -40,6 +40,15 @@ def libvirt_errors(host):
     return [line for line in host.run("cat /var/log/libvirt/libvirtd.log").out.splitlines() if ": error :" in line]
 
 
+def available_kib(host):
+    return int(host.sh("awk '/^MemAvailable/ { print $2 }' /proc/meminfo"))
+
+
+def luo_descriptors(host):
+    """Every descriptor of the kernel's Live Update Orchestrator that any process has open: "/proc/PID/fd/N -> …"."""
+    return host.run("ls -l /proc/[0-9]*/fd 2>/dev/null | grep -iE 'luo_|liveupdate' | cut -d' ' -f9-").out.splitlines()
+
+
 class Before:
     """Domains, consoles and host as they are now."""
 

@@ -55,16 +55,7 @@ class Service:
         result.check()
         return report
 
-    def _tsc_append(self):
-        """KVM that is built in takes the TSC's rate before it is measured well. The emulator's first measure is off by a
-        thousandth now and then, and a guest whose own rate is lower then gets a TSC of no use: tell it the rate."""
-        if self.host.flavor.name != "luo" or "tsc_early_khz=" in self.host.read("/proc/cmdline"):
-            return ""
-        mhz = re.search(r"Refined TSC clocksource calibration: (\d+)\.(\d{3}) MHz", self.host.sh("dmesg"))
-        return f"tsc_early_khz={mhz.group(1)}{mhz.group(2)}"
-
     def update_arguments(self, kernel, append=""):
-        append = " ".join(word for word in (append, self._tsc_append()) if word)
         quoted = f" --append '{append}'" if append else ""
         return f"update {kernel.arguments}{quoted}"
 

@@ -21,6 +21,14 @@ def pytest_addoption(parser):
     group.addoption("--keep", action="store_true", help="after the scenario, leave the host running until Enter")
 
 
+def pytest_collection_modifyitems(config, items):
+    """Leaves out what is about the other flavor of host: @pytest.mark.only("luo")."""
+    flavor = config.getoption("--flavor")
+    others = [item for item in items if any(flavor not in mark.args for mark in item.iter_markers("only"))]
+    config.hook.pytest_deselected(items=others)
+    items[:] = [item for item in items if item not in others]
+
+
 @pytest.fixture(scope="session")
 def flavor(request):
     """Not a parameter: pytest would put a scenario's tests into another order, and each begins where the last one ended."""

@@ -19,23 +19,20 @@ FULL = "/var/lib/host-update/ram/full"
 def unharmed(lab):
     """Takes stock, lets the test fail an update, and asserts that nothing has come of it."""
     before = observe.Before(lab.host, lab.guests)
-    before_use = _used_mib(lab.host)
+    before_use = lab.host.preserved_mib()
     yield before
     assert lab.host.boot_id() == before.boot_id
     assert lab.host.sh("cat /sys/kernel/kexec_loaded") == "0"
     assert lab.service.leftovers() == []
     status = lab.service.status()
     assert status.get("phase", "idle") == "idle" and not status.get("interrupted"), status
-    assert abs(_used_mib(lab.host) - before_use) <= 16, "preserved memory was not given back"
+    assert abs(lab.host.preserved_mib() - before_use) <= 16, "preserved memory was not given back"
+    assert observe.luo_descriptors(lab.host) == [], "a session was not closed"
     for guest in lab.guests:
         # Whatever the reason says, it must run, on the same memory.
         assert observe.state(lab.host, guest.name).startswith("running")
         assert observe.domain(lab.host, guest.name) == before.domains[guest.name]
         _check_ticks_go_on(lab.host, guest, before.consoles[guest.name])
-
-
-def _used_mib(host):
-    return int(host.sh("df -m --output=used /var/lib/host-update/ram | tail -1"))
 
 
 def _check_ticks_go_on(host, guest, before):
@@ -50,8 +47,9 @@ def _check_ticks_go_on(host, guest, before):
 
 def _update(lab, kernel=None, initrd=None, options="", **how):
     target = lab.host.flavor.newer
-    return lab.service.call(
-        f"update --kernel {kernel or target.kernel} --initrd {initrd or target.initrd} {options}", **how)
+    initrd = initrd or target.initrd
+    return lab.service.call(f"update --kernel {kernel or target.kernel} "
+                            f"{f'--initrd {initrd}' if initrd else '--no-initrd'} {options}", **how)
 
 
 def _says_why(result, *words):
@@ -63,7 +61,7 @@ def _says_why(result, *words):
 def test_check_and_dry_run(lab, unharmed):
     """`check` says go, `update --dry-run` prints the plan; both change nothing."""
     kernel = lab.host.flavor.newer
-    result, check = lab.service.json(f"check --kernel {kernel.kernel} --initrd {kernel.initrd}")
+    result, check = lab.service.json(f"check {kernel.arguments}")
     assert result.code == service.OK and check["go"], check
     result, plan = lab.service.json(lab.service.update_arguments(kernel) + " --dry-run")
     assert result.code == service.OK
@@ -92,6 +90,28 @@ def test_another_memmap(lab, unharmed):
     _says_why(result, "memmap")
 
 
+@pytest.mark.only("luo")
+def test_orchestrator_off(lab, unharmed):
+    """A command line under which the next kernel would not look for what it is given."""
+    result = _update(lab, options="--append liveupdate=off")
+    assert result.code in (service.FAILED, service.NO_GO)
+    _says_why(result, "TARGET_LUO_CMDLINE")
+
+
+@pytest.mark.only("luo")
+def test_device_busy(lab, unharmed):
+    """Somebody else has the orchestrator's device open."""
+    pid = lab.host.agent.start("exec sleep 300 < /dev/liveupdate")
+    wait_until(lambda: observe.luo_descriptors(lab.host), 60, "the device is open")
+    try:
+        result = _update(lab)
+    finally:
+        lab.host.sh("pkill -f 'sleep 300'")
+        wait_until(lambda: lab.host.agent.poll(pid), 60, "the device is closed")
+    assert result.code in (service.FAILED, service.NO_GO), f"exit {result.code}: {result.out}{result.err}"
+    _says_why(result, "/dev/liveupdate")
+
+
 @pytest.mark.parametrize("fault, options, words", [
     ("pause@vm2:error", "", ["vm2"]),
     ("save@vm2:error", "", ["vm2"]),
@@ -110,6 +130,7 @@ def test_fault(lab, unharmed, fault, options, words):
     assert time.monotonic() - started < 120
 
 
+@pytest.mark.only("dax")
 def test_preserved_memory_is_full(lab, unharmed):
     lab.host.sh(f"fallocate -l $(( $(df --output=avail -B1 /var/lib/host-update/ram | tail -1) - 1048576 )) {FULL}")
     try:
