@@ -4,6 +4,7 @@
 #include <utility>
 #include <vector>
 
+#include "absl/algorithm/container.h"
 #include "absl/time/time.h"
 #include "base/status_macros.h"
 #include "host_update/backend.h"
@@ -32,6 +33,22 @@ size_t CountActive(const std::vector<VmInfo>& vms) {
   size_t active = 0;
   for (const VmInfo& vm : vms) active += vm.state == VmState::kOff ? 0 : 1;
   return active;
+}
+
+// By name; by UUID if it is not among `vms`.
+absl::StatusOr<std::vector<std::string>> UnrestoredVms(
+    const std::vector<VmInfo>& vms, const Dependencies& deps) {
+  std::vector<std::string> names;
+  LU_ASSIGN_OR_RETURN(const auto sets, deps.memory->Unfinished());
+  for (const auto& set : sets) {
+    LU_ASSIGN_OR_RETURN(const auto uuids, set->VmUuids());
+    for (const std::string& uuid : uuids) {
+      const auto vm = absl::c_find_if(
+          vms, [&uuid](const VmInfo& info) { return info.ref.uuid == uuid; });
+      names.push_back(vm == vms.end() ? uuid : vm->ref.name);
+    }
+  }
+  return names;
 }
 
 }  // namespace
@@ -63,6 +80,7 @@ absl::StatusOr<CheckedHost> CheckHost(const UpdateRequest& request,
        .state_area_bytes = StateAreaBytesFor(CountActive(checked.all_vms),
                                              request.state_bytes_per_vm),
        .update_interrupted = journal.has_value(),
+       .unrestored_vms = UnrestoredVms(checked.all_vms, deps),
        .backend = backend,
        .overrides = request.overrides});
   for (ExaminedVm& vm : examined) {

@@ -53,6 +53,10 @@ struct PreflightInput {
   uint64_t state_area_bytes = 0;
   // An earlier update was cut off and is not undone.
   bool update_interrupted = false;
+  // Names of VMs that an earlier update carried over and that wait to be
+  // restored; an error: it can't be found out.
+  absl::StatusOr<std::vector<std::string>> unrestored_vms =
+      std::vector<std::string>();
   Backend backend = Backend::kDax;
   // Codes whose errors the operator takes upon himself (see kOverridable).
   absl::Span<const std::string> overrides;
@@ -81,8 +85,8 @@ absl::Status CheckOverride(absl::string_view code);
 // that is overridden is a WARNING, and says so. Codes are stable; an operator's
 // scripts know them:
 //
-//   host    HOST_ROOT UPDATE_INTERRUPTED LIBVIRT_VERSION QEMU_VERSION
-//           KEXEC_ALLOWED KERNEL_STAGED CLOCK_TSC HOST_MEMORY VMS
+//   host    HOST_ROOT UPDATE_INTERRUPTED UNRESTORED_VMS LIBVIRT_VERSION
+//           QEMU_VERSION KEXEC_ALLOWED KERNEL_STAGED CLOCK_TSC HOST_MEMORY VMS
 //     dax   DAX_MOUNTED DAX_RANGE DAX_SPACE
 //     luo   LUO_DEVICE LUO_ENABLED SHMEM_THP
 //   target  TARGET_KERNEL TARGET_INITRD TARGET_CMDLINE TARGET_KVM

@@ -5,6 +5,8 @@
 
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "absl/strings/string_view.h"
 #include "host_update/preflight_findings.h"
 #include "loader/command_line.h"
 #include "loader/memmap.h"
@@ -33,6 +35,35 @@ void CheckInterrupted(bool interrupted, Findings& findings) {
   findings.Error("UPDATE_INTERRUPTED",
                  "an earlier update was cut off; VMs may still be paused",
                  "host-update abort");
+}
+
+void CheckUnrestored(const PreflightInput& input, Findings& findings) {
+  constexpr absl::string_view kRemedy =
+      "host-update restore --retry VM, or --discard VM, for each";
+  if (!input.unrestored_vms.ok()) {
+    findings.Error("UNRESTORED_VMS",
+                   absl::StrCat("whether VMs of an earlier update wait to be "
+                                "restored can't be found out: ",
+                                input.unrestored_vms.status().message()),
+                   "host-update status");
+    return;
+  }
+  if (input.unrestored_vms->empty()) {
+    findings.Ok("UNRESTORED_VMS", "no VM waits to be restored");
+    return;
+  }
+  const std::string waiting =
+      absl::StrCat("of an earlier update these VMs wait to be restored: ",
+                   absl::StrJoin(*input.unrestored_vms, ", "));
+  if (input.backend == Backend::kLuo) {
+    findings.Error(
+        "UNRESTORED_VMS",
+        absl::StrCat(waiting, "; the kernel carries nothing of them further"),
+        std::string(kRemedy));
+  } else {
+    findings.Warning("UNRESTORED_VMS", absl::StrCat(waiting, "; they wait on"),
+                     std::string(kRemedy));
+  }
 }
 
 void CheckVersions(const absl::StatusOr<HypervisorVersions>& versions,
@@ -242,6 +273,7 @@ void EvaluateHost(const PreflightInput& input, CheckReport* report) {
   Findings findings("host", report);
   CheckRights(input.host, findings);
   CheckInterrupted(input.update_interrupted, findings);
+  CheckUnrestored(input, findings);
   CheckVersions(input.versions, findings);
   switch (input.backend) {
     case Backend::kDax:

@@ -116,6 +116,7 @@ class PreflightTest : public ::testing::Test {
                      .target = &target_,
                      .state_area_bytes = uint64_t{64} << 20,
                      .update_interrupted = interrupted_,
+                     .unrestored_vms = unrestored_vms_,
                      .backend = backend_,
                      .overrides = overrides_});
   }
@@ -171,6 +172,8 @@ class PreflightTest : public ::testing::Test {
   std::vector<ExaminedVm> vms_;
   TargetKernel target_ = GoodTarget();
   bool interrupted_ = false;
+  absl::StatusOr<std::vector<std::string>> unrestored_vms_ =
+      std::vector<std::string>();
   Backend backend_ = Backend::kDax;
   std::vector<std::string> overrides_;
 };
@@ -185,14 +188,15 @@ TEST_F(PreflightTest, GoesWithAnOkForEachThingLookedAt) {
     codes.push_back(finding.code());
   }
   EXPECT_THAT(
-      codes, ::testing::ElementsAre(
-                 "HOST_ROOT", "UPDATE_INTERRUPTED", "LIBVIRT_VERSION",
-                 "QEMU_VERSION", "DAX_MOUNTED", "DAX_RANGE", "DAX_SPACE",
-                 "KEXEC_ALLOWED", "KERNEL_STAGED", "CLOCK_TSC", "TARGET_KERNEL",
-                 "TARGET_INITRD", "TARGET_CMDLINE", "TARGET_KVM", "TARGET_DAX",
-                 "HOST_MEMORY", "VM_STATE", "VM_QEMU_VERSION", "MACHINE_TYPE",
-                 "RAM_PRESERVABLE", "AUX_RAM_SHARE", "QEMU_BLOCKED",
-                 "UNSUPPORTED_DEVICE", "BLOCK_JOB", "BRIDGE_PRESENT"));
+      codes,
+      ::testing::ElementsAre(
+          "HOST_ROOT", "UPDATE_INTERRUPTED", "UNRESTORED_VMS",
+          "LIBVIRT_VERSION", "QEMU_VERSION", "DAX_MOUNTED", "DAX_RANGE",
+          "DAX_SPACE", "KEXEC_ALLOWED", "KERNEL_STAGED", "CLOCK_TSC",
+          "TARGET_KERNEL", "TARGET_INITRD", "TARGET_CMDLINE", "TARGET_KVM",
+          "TARGET_DAX", "HOST_MEMORY", "VM_STATE", "VM_QEMU_VERSION",
+          "MACHINE_TYPE", "RAM_PRESERVABLE", "AUX_RAM_SHARE", "QEMU_BLOCKED",
+          "UNSUPPORTED_DEVICE", "BLOCK_JOB", "BRIDGE_PRESENT"));
 }
 
 TEST_F(PreflightTest, GoesWithoutVms) {
@@ -217,6 +221,17 @@ TEST_F(PreflightTest, NeedsTheCapability) {
 TEST_F(PreflightTest, RefusesAfterAnInterruptedUpdate) {
   interrupted_ = true;
   ExpectHostError("UPDATE_INTERRUPTED", "cut off");
+}
+
+TEST_F(PreflightTest, LeavesVmsThatWaitWhereTheyAre) {
+  unrestored_vms_ = std::vector<std::string>{"web-2", "web-3"};
+  ExpectOnly(Finding::WARNING, "UNRESTORED_VMS", "host",
+             "to be restored: web-2, web-3; they wait on");
+}
+
+TEST_F(PreflightTest, RefusesWhereItIsNotKnownWhetherVmsWait) {
+  unrestored_vms_ = absl::UnavailableError("a keeper that does not answer");
+  ExpectHostError("UNRESTORED_VMS", "a keeper that does not answer");
 }
 
 TEST_F(PreflightTest, NeedsLibvirt) {
@@ -555,13 +570,19 @@ TEST_F(LuoPreflightTest, AsksForLuoAndNothingOfDax) {
   EXPECT_THAT(
       codes,
       ::testing::ElementsAre(
-          "HOST_ROOT", "UPDATE_INTERRUPTED", "LIBVIRT_VERSION", "QEMU_VERSION",
-          "LUO_DEVICE", "LUO_ENABLED", "SHMEM_THP", "KEXEC_ALLOWED",
-          "KERNEL_STAGED", "CLOCK_TSC", "TARGET_KERNEL", "TARGET_INITRD",
-          "TARGET_CMDLINE", "TARGET_KVM", "TARGET_LUO", "TARGET_LUO_ABI",
-          "TARGET_LUO_CMDLINE", "HOST_MEMORY", "VM_STATE", "VM_QEMU_VERSION",
-          "MACHINE_TYPE", "RAM_PRESERVABLE", "AUX_RAM_SHARE", "QEMU_BLOCKED",
-          "UNSUPPORTED_DEVICE", "BLOCK_JOB", "BRIDGE_PRESENT"));
+          "HOST_ROOT", "UPDATE_INTERRUPTED", "UNRESTORED_VMS",
+          "LIBVIRT_VERSION", "QEMU_VERSION", "LUO_DEVICE", "LUO_ENABLED",
+          "SHMEM_THP", "KEXEC_ALLOWED", "KERNEL_STAGED", "CLOCK_TSC",
+          "TARGET_KERNEL", "TARGET_INITRD", "TARGET_CMDLINE", "TARGET_KVM",
+          "TARGET_LUO", "TARGET_LUO_ABI", "TARGET_LUO_CMDLINE", "HOST_MEMORY",
+          "VM_STATE", "VM_QEMU_VERSION", "MACHINE_TYPE", "RAM_PRESERVABLE",
+          "AUX_RAM_SHARE", "QEMU_BLOCKED", "UNSUPPORTED_DEVICE", "BLOCK_JOB",
+          "BRIDGE_PRESENT"));
+}
+
+TEST_F(LuoPreflightTest, RefusesWhileVmsWaitToBeRestored) {
+  unrestored_vms_ = std::vector<std::string>{"web-2"};
+  ExpectHostError("UNRESTORED_VMS", "web-2; the kernel carries nothing");
 }
 
 TEST_F(LuoPreflightTest, SaysHowMuchRamLiesInHugePages) {

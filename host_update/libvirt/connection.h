@@ -20,8 +20,8 @@
 #include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
 #include "base/status_macros.h"
-#include "host_update/hypervisor.h"
 #include "host_update/deadline_call.h"
+#include "host_update/hypervisor.h"
 #include "host_update/qemu/qmp.h"
 
 namespace live_update {
