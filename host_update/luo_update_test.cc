@@ -2,12 +2,14 @@
 // carried over, or lost: a fake kernel, real keepers.
 
 #include <cerrno>
+#include <filesystem>
 #include <string>
 
 #include "absl/strings/str_cat.h"
 #include "base/status_macros.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "host_update/identity.h"
 #include "host_update/live_update.h"
 #include "host_update/report/report_text.h"
 #include "host_update/restore.h"
@@ -113,6 +115,25 @@ TEST_F(LuoUpdateTest, AVmWhoseMemoryIsLostForGoodIsNotAdvisedToBeRetried) {
   EXPECT_THAT(DiscardVm("vm1", host_.deps()), IsOk());
   EXPECT_THAT(Status().unrestored(), IsEmpty());
   EXPECT_EQ(host_.luo_kernel().FileCount(), 0);
+}
+
+TEST_F(LuoUpdateTest, AVmThatAnEarlierRestoreSettledIsRestored) {
+  Jump();
+  // All VMs run and their memory is their own again when the restore is cut
+  // off: it can't write down that it is done.
+  const std::string counter =
+      absl::StrCat(host_.deps().paths.state_dir, "/", kRestoredCounter);
+  host_.OnEntering(Phase::kResume, [&counter] {
+    ASSERT_TRUE(std::filesystem::create_directories(counter + "/in-the-way"));
+  });
+  EXPECT_FALSE(RestoreAll(host_.clock().Sample(), host_.deps()).ok());
+  EXPECT_EQ(StateOf("vm1"), VmState::kRunning);
+
+  std::filesystem::remove_all(counter);
+  host_.OnEntering(Phase::kResume, [] {});
+  const UpdateReport report = Restore();
+  EXPECT_EQ(report.result(), UpdateReport::UPDATED) << report.DebugString();
+  EXPECT_EQ(host_.hypervisor().Memory("vm1"), "memory of vm1");
 }
 
 TEST_F(LuoUpdateTest, AKeeperThatDiesBeforeTheVmsAreRestoredLosesThem) {

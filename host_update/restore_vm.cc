@@ -133,22 +133,28 @@ absl::Status ProveRamInPlace(const IncomingVm& vm,
   return absl::OkStatus();
 }
 
-// Whether the VM runs already, restored by a run of this program that was cut
-// off. An error: it runs, but not from the preserved memory.
-absl::StatusOr<bool> RunsAlready(const IncomingVm& vm,
-                                 IncomingPreservation& incoming,
-                                 const Dependencies& deps) {
+enum class Earlier { kNothing, kRestored, kRestoredAndReleased };
+
+// What a run of this program that was cut off did for the VM. An error: it
+// runs, but not from the preserved memory.
+absl::StatusOr<Earlier> FindEarlierRestore(const IncomingVm& vm,
+                                           IncomingPreservation& incoming,
+                                           const Dependencies& deps) {
   LU_ASSIGN_OR_RETURN(const std::vector<VmInfo> vms,
                       deps.hypervisor->List(absl::Now() + deps.limits.call));
   for (const VmInfo& info : vms) {
     if (info.ref.uuid != vm.record.uuid() || info.state == VmState::kOff) {
       continue;
     }
+    LU_ASSIGN_OR_RETURN(const auto kept, incoming.VmUuids());
+    if (!absl::c_linear_search(kept, info.ref.uuid)) {
+      return Earlier::kRestoredAndReleased;
+    }
     VmReport unused;
     LU_RETURN_IF_ERROR(ProveRamInPlace(vm, incoming, deps, unused));
-    return true;
+    return Earlier::kRestored;
   }
-  return false;
+  return Earlier::kNothing;
 }
 
 // Compares RAM with its digests, before anything runs on it.
@@ -192,10 +198,12 @@ absl::Status CompareRam(const IncomingVm& vm, const RestorableVm& restorable,
 
 absl::Status TryRestore(const IncomingVm& vm, IncomingPreservation& incoming,
                         const Dependencies& deps, VmReport& report) {
-  LU_ASSIGN_OR_RETURN(const bool runs, RunsAlready(vm, incoming, deps));
+  LU_ASSIGN_OR_RETURN(const Earlier earlier,
+                      FindEarlierRestore(vm, incoming, deps));
+  if (earlier == Earlier::kRestoredAndReleased) return absl::OkStatus();
   LU_ASSIGN_OR_RETURN(const RestorableVm restorable,
                       Assemble(vm, incoming, report));
-  if (runs) return absl::OkStatus();
+  if (earlier == Earlier::kRestored) return absl::OkStatus();
   if (vm.ram_digests.has_value() &&
       deps.handover.verify_ram != RamCoverage::kNone) {
     LU_RETURN_IF_ERROR(CompareRam(vm, restorable, deps.limits.restore, report));
