@@ -80,11 +80,9 @@ void ReadCpu(const std::string& root, HostFacts* facts) {
   const ssize_t count = read(fd.get(), cpuinfo.data(), cpuinfo.size());
   cpuinfo.resize(count > 0 ? static_cast<size_t>(count) : 0);
   facts->cpu_vendor = Field(cpuinfo, "vendor_id");
-  const std::string flags = Field(cpuinfo, "flags");
-  for (const absl::string_view flag : absl::StrSplit(flags, ' ')) {
-    facts->constant_tsc = facts->constant_tsc || flag == "constant_tsc";
-    facts->nonstop_tsc = facts->nonstop_tsc || flag == "nonstop_tsc";
-  }
+  facts->cpu_flags = absl::StrSplit(Field(cpuinfo, "flags"), ' ');
+  facts->constant_tsc = facts->cpu_flags.count("constant_tsc") != 0;
+  facts->nonstop_tsc = facts->cpu_flags.count("nonstop_tsc") != 0;
 }
 
 // An EFI variable: four bytes of attributes, then its value.

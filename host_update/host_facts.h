@@ -42,6 +42,7 @@ struct HostFacts {
 
   uint64_t memory_available_bytes = 0;  // MemAvailable
   std::string cpu_vendor;               // "GenuineIntel", "AuthenticAMD"
+  std::set<std::string> cpu_flags;      // Of /proc/cpuinfo.
 
   // Whether time is kept by the TSC, and one that stands over sleep and speed.
   std::string clocksource;

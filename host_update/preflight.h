@@ -68,14 +68,15 @@ struct PreflightInput {
 //   HOST_MEMORY     kernel and initrd are loaded or refused before the pause
 //   TARGET_INITRD   the kernel may find what it needs without it
 //   TARGET_KVM      the module may come from elsewhere, or be installed later
+//   TARGET_CPU      the guests may not use what it lacks
 //   BLOCK_JOB       the job is lost, not the VM
 //   BRIDGE_PRESENT  the bridge may be made at boot
 //
 // No other error can be overridden: each is a VM lost (no memmap=, other ABI
 // strings, no LUO, private RAM, a broken kernel), or an update that can't work.
 inline constexpr absl::string_view kOverridable[] = {
-    "HOST_MEMORY", "TARGET_INITRD", "TARGET_KVM", "BLOCK_JOB",
-    "BRIDGE_PRESENT"};
+    "HOST_MEMORY", "TARGET_INITRD", "TARGET_KVM",
+    "TARGET_CPU",  "BLOCK_JOB",     "BRIDGE_PRESENT"};
 
 // Whether errors of `code` can be overridden. kInvalidArgument: no, with those
 // that can.
@@ -90,7 +91,7 @@ absl::Status CheckOverride(absl::string_view code);
 //     dax   DAX_MOUNTED DAX_RANGE DAX_SPACE
 //     luo   LUO_DEVICE LUO_ENABLED SHMEM_THP
 //   target  TARGET_KERNEL TARGET_INITRD TARGET_CMDLINE TARGET_KVM
-//           TARGET_ARCH TARGET_CRASH_ONLY (these two only as errors)
+//           TARGET_ARCH TARGET_CRASH_ONLY TARGET_CPU (these only as errors)
 //     dax   TARGET_DAX
 //     luo   TARGET_LUO TARGET_LUO_ABI TARGET_LUO_CMDLINE
 //     directory  TARGET_BACKEND (only as an error)

@@ -244,6 +244,34 @@ void CheckKvm(const TargetKernel& target, const HostFacts& host,
   }
 }
 
+// What KVM offers to guests only if the host's kernel is built for it. A guest
+// that has turned it on can't be restored without: KVM refuses its registers.
+constexpr struct {
+  absl::string_view flag;  // In /proc/cpuinfo, where the kernel uses it.
+  absl::string_view option;
+} kGuestFeatures[] = {{"ospke", "X86_INTEL_MEMORY_PROTECTION_KEYS"},
+                      {"umip", "X86_UMIP"},
+                      {"user_shstk", "X86_USER_SHADOW_STACK"}};
+
+void CheckCpu(const TargetKernel& target, const HostFacts& host,
+              Findings& findings) {
+  if (!target.config.ok()) return;  // TARGET_KVM says so.
+  std::vector<std::string> missing;
+  for (const auto& [flag, option] : kGuestFeatures) {
+    if (host.cpu_flags.count(std::string(flag)) == 0) continue;
+    if (target.config->IsSet(option)) continue;
+    missing.push_back(absl::StrCat("CONFIG_", option, " (", flag, ")"));
+  }
+  if (missing.empty()) return;
+  findings.Error(
+      "TARGET_CPU",
+      absl::StrCat("the target kernel lacks what the running one lets guests "
+                   "use of the CPU: ",
+                   absl::StrJoin(missing, ", ")),
+      "choose a kernel that has it; --override=TARGET_CPU if no VM has these "
+      "features");
+}
+
 void CheckDax(const TargetKernel& target, const HostFacts& host,
               Findings& findings) {
   std::vector<Need> needs = {{"X86_PMEM_LEGACY", "nd_e820"},
@@ -398,6 +426,7 @@ void EvaluateTarget(const PreflightInput& input, CheckReport* report) {
   CheckNotForCrashes(target, input.host, kernel);
   if (target.image.ok() && !target.release().empty()) {
     CheckKvm(target, input.host, kernel);
+    CheckCpu(target, input.host, kernel);
   }
   CheckBackend(target, input, kernel);
   Findings host("host", report);

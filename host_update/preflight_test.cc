@@ -414,6 +414,17 @@ TEST_F(PreflightTest, NeedsTheKvmOfThisCpu) {
   ExpectKernelError("TARGET_KVM", "lacks CONFIG_KVM_INTEL");
 }
 
+TEST_F(PreflightTest, TheTargetMustOfferGuestsWhatTheyHave) {
+  host_.cpu_flags = {"fpu", "ospke"};
+  ExpectKernelError("TARGET_CPU",
+                    "CONFIG_X86_INTEL_MEMORY_PROTECTION_KEYS (ospke)");
+  host_.cpu_flags = {"fpu", "pku"};  // The running kernel does not use it.
+  EXPECT_TRUE(Check().go());
+  host_.cpu_flags = {"ospke"};
+  overrides_ = {"TARGET_CPU"};
+  EXPECT_TRUE(Check().go());
+}
+
 TEST_F(PreflightTest, NeedsThePmemDriversInTheTarget) {
   target_.modules = loader::ModuleSet::Parse("kernel/kvm-amd.ko:\n", "");
   ExpectKernelError("TARGET_DAX",

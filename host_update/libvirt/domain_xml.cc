@@ -283,6 +283,18 @@ absl::StatusOr<std::string> DomainXmlForRestore(
   return ToString(doc);
 }
 
+absl::StatusOr<std::string> DomainXmlWithLiveCpu(absl::string_view xml,
+                                                 absl::string_view live_xml) {
+  LU_ASSIGN_OR_RETURN(const XmlDoc doc, ParseDomain(xml));
+  LU_ASSIGN_OR_RETURN(const XmlDoc live, ParseDomain(live_xml));
+  xmlNode* const root = xmlDocGetRootElement(doc.get());
+  xmlNode* const cpu = Child(xmlDocGetRootElement(live.get()), "cpu");
+  if (cpu == nullptr) return ToString(doc);
+  if (xmlNode* const replaced = Child(root, "cpu")) Remove(replaced);
+  xmlAddChild(root, xmlDocCopyNode(cpu, doc.get(), /*recursive=*/1));
+  return ToString(doc);
+}
+
 absl::StatusOr<std::string> DomainXmlWithoutAdditions(
     absl::string_view xml, absl::string_view own_directory) {
   LU_ASSIGN_OR_RETURN(const XmlDoc doc, ParseDomain(xml));

@@ -56,6 +56,13 @@ absl::StatusOr<std::string> DomainXmlForRestore(
     absl::string_view xml, absl::string_view cpr_socket,
     absl::string_view own_directory);
 
+// `xml`, as libvirt writes it for migration, with the CPU of `live_xml`, which
+// says feature by feature what the guest sees. Where a VM was defined with the
+// host's model, the former says only that: another kernel would offer, and the
+// restored guest get, another CPU than it runs on.
+absl::StatusOr<std::string> DomainXmlWithLiveCpu(absl::string_view xml,
+                                                 absl::string_view live_xml);
+
 // The XML without our -incoming: what a VM that we have restored once should be
 // described with. Memory stays memfd, which is what it is then.
 absl::StatusOr<std::string> DomainXmlWithoutAdditions(

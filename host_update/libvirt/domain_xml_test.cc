@@ -200,6 +200,39 @@ TEST(DomainXmlForRestoreTest, ReplacesAnEarlierSocket) {
   EXPECT_EQ(xml, ForRestore(Sample("web.xml")));
 }
 
+TEST(DomainXmlWithLiveCpuTest, SaysWhatTheGuestSees) {
+  constexpr char kLive[] =
+      "<domain><cpu mode='custom' match='exact' check='full'>"
+      "<model fallback='forbid'>EPYC</model>"
+      "<feature policy='require' name='pku'/>"
+      "<numa><cell id='0' cpus='0' memory='1024'/></numa>"
+      "</cpu><description>live</description></domain>";
+  ASSERT_OK_AND_ASSIGN(
+      const std::string xml,
+      DomainXmlWithLiveCpu("<domain><name>x</name><cpu mode='host-model'>"
+                           "<feature policy='disable' name='la57'/></cpu>"
+                           "<vcpu>1</vcpu></domain>",
+                           kLive));
+  EXPECT_THAT(xml, HasSubstr("<feature policy=\"require\" name=\"pku\"/>"));
+  EXPECT_THAT(xml, HasSubstr("<cell id=\"0\""));
+  EXPECT_THAT(xml, HasSubstr("<vcpu>1</vcpu>"));
+  EXPECT_THAT(xml, Not(HasSubstr("host-model")));
+  EXPECT_THAT(xml, Not(HasSubstr("la57")));
+  EXPECT_THAT(xml, Not(HasSubstr("live")));
+  ASSERT_OK_AND_ASSIGN(const std::string added,
+                       DomainXmlWithLiveCpu("<domain/>", kLive));
+  EXPECT_THAT(added, HasSubstr("pku"));
+}
+
+TEST(DomainXmlWithLiveCpuTest, LeavesItWhereNothingBetterIsKnown) {
+  ASSERT_OK_AND_ASSIGN(
+      const std::string xml,
+      DomainXmlWithLiveCpu("<domain><cpu mode='host-passthrough'/></domain>",
+                           "<domain/>"));
+  EXPECT_THAT(xml, HasSubstr("host-passthrough"));
+  EXPECT_FALSE(DomainXmlWithLiveCpu("<domain/>", "<domain>").ok());
+}
+
 TEST(DomainXmlWithoutAdditionsTest, TakesOnlyOursOut) {
   const std::string xml = Sample("web.xml");
   const std::string plain = DomainXmlWithoutAdditions(xml, kDirectory).value();

@@ -42,7 +42,9 @@ class LibvirtHypervisor : public Hypervisor {
   absl::StatusOr<VmInfo> Info(const VmRef& vm, absl::Time deadline);
 
   // The domain XML that can be restored from, without our additions.
-  absl::StatusOr<std::string> GetXml(const VmRef& vm, absl::Time deadline);
+  // `flags`: VIR_DOMAIN_XML_… . Without our additions.
+  absl::StatusOr<std::string> GetXml(const VmRef& vm, unsigned flags,
+                                     absl::Time deadline);
 
   // What only QEMU knows, of a VM that is not off.
   absl::Status ExamineQemu(const VmRef& vm, VmFacts& facts,

@@ -49,14 +49,15 @@ absl::Status AskForBlockers(Qmp& qmp, std::vector<std::string>& reasons,
 }  // namespace
 
 absl::StatusOr<std::string> LibvirtHypervisor::GetXml(const VmRef& vm,
+                                                      unsigned flags,
                                                       absl::Time deadline) {
   LU_ASSIGN_OR_RETURN(
       const std::string xml,
       connection_.OnDomain<absl::StatusOr<std::string>>(
           vm, absl::StrCat("describe ", vm.name), deadline,
-          [name = vm.name](virDomain* domain) -> absl::StatusOr<std::string> {
-            char* const text = virDomainGetXMLDesc(
-                domain, VIR_DOMAIN_XML_SECURE | VIR_DOMAIN_XML_MIGRATABLE);
+          [name = vm.name,
+           flags](virDomain* domain) -> absl::StatusOr<std::string> {
+            char* const text = virDomainGetXMLDesc(domain, flags);
             if (text == nullptr) {
               return LastLibvirtError(absl::StrCat("describe ", name));
             }
@@ -69,7 +70,13 @@ absl::StatusOr<std::string> LibvirtHypervisor::GetXml(const VmRef& vm,
 absl::StatusOr<VmDescription> LibvirtHypervisor::Describe(const VmRef& vm,
                                                           absl::Time deadline) {
   VmDescription description;
-  LU_ASSIGN_OR_RETURN(description.domain_xml, GetXml(vm, deadline));
+  LU_ASSIGN_OR_RETURN(
+      const std::string xml,
+      GetXml(vm, VIR_DOMAIN_XML_SECURE | VIR_DOMAIN_XML_MIGRATABLE, deadline));
+  LU_ASSIGN_OR_RETURN(const std::string live_xml,
+                      GetXml(vm, VIR_DOMAIN_XML_SECURE, deadline));
+  LU_ASSIGN_OR_RETURN(description.domain_xml,
+                      DomainXmlWithLiveCpu(xml, live_xml));
   LU_ASSIGN_OR_RETURN(const QemuProcess process,
                       FindQemuProcess(vm, options_.pid_directory));
   description.qemu_uid = process.uid;
@@ -85,7 +92,9 @@ absl::StatusOr<VmFacts> LibvirtHypervisor::Examine(const VmRef& vm,
                                                    absl::Time deadline) {
   VmFacts facts;
   LU_ASSIGN_OR_RETURN(facts.info, Info(vm, deadline));
-  LU_ASSIGN_OR_RETURN(const std::string xml, GetXml(vm, deadline));
+  LU_ASSIGN_OR_RETURN(
+      const std::string xml,
+      GetXml(vm, VIR_DOMAIN_XML_SECURE | VIR_DOMAIN_XML_MIGRATABLE, deadline));
   LU_ASSIGN_OR_RETURN(DomainFacts domain, ReadDomainXml(xml));
   facts.machine_type = std::move(domain.machine_type);
   facts.aux_ram_share = domain.aux_ram_share;

@@ -9,7 +9,7 @@ from hostlab.emulator import COMMAND_LINE
 from hostlab.image import Kernel
 
 # The emulated processor's TSC has one rate, as any server's; it does not say so (README.md, "The TSC's rate").
-LUO_COMMAND_LINE = "kho=on liveupdate=on setcpuid=constant_tsc"
+LUO_COMMAND_LINE = "kho=on liveupdate=on transparent_hugepage_shmem=advise setcpuid=constant_tsc"
 
 
 @dataclasses.dataclass(frozen=True)

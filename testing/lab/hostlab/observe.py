@@ -17,6 +17,7 @@ class Domain:
     persistent: str
     autostart: str
     inactive_xml: str
+    cpu: str           # What the guest sees of it, feature by feature.
     ram_inodes: tuple  # Of the guest's RAM as QEMU has it mapped from the DAX file system.
 
 
@@ -28,7 +29,8 @@ def domain(host, name):
         f"dev=$(mountpoint -d /var/lib/host-update/ram); pid=$(cat /run/libvirt/qemu/{name}.pid); "
         "awk -v d=\"$(printf '%02x:%02x' ${dev%:*} ${dev#*:})\" '$4 == d { print $5 }' /proc/$pid/maps | sort -u")
     return Domain(info["UUID"], info["Persistent"], info["Autostart"],
-                  host.sh(f"virsh dumpxml --inactive --security-info {name}"), tuple(inodes.split()))
+                  host.sh(f"virsh dumpxml --inactive --security-info {name}"),
+                  host.sh(f"virsh dumpxml --xpath /domain/cpu {name}"), tuple(inodes.split()))
 
 
 def state(host, name):

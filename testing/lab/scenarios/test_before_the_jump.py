@@ -106,7 +106,7 @@ def test_device_busy(lab, unharmed):
     try:
         result = _update(lab)
     finally:
-        lab.host.sh("pkill -f 'sleep 300'")
+        lab.host.sh(f"kill {pid}")
         wait_until(lambda: lab.host.agent.poll(pid), 60, "the device is closed")
     assert result.code in (service.FAILED, service.NO_GO), f"exit {result.code}: {result.out}{result.err}"
     _says_why(result, "/dev/liveupdate")
