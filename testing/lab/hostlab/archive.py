@@ -20,6 +20,7 @@ Pin: release n={BACKPORTS}
 Pin-Priority: 990
 """
 KERNEL_NAME = re.compile(r"^linux-image-(6\.1\.0-(\d+)-cloud-amd64)$")
+BACKPORTS_KERNEL_NAME = re.compile(r"^linux-image-(6\.12\.(\d+)\+deb12-cloud-amd64)$")
 # How long a resolution of package versions is used before the archive is asked again.
 RESOLUTION_LIFETIME_S = 24 * 3600
 
@@ -92,10 +93,10 @@ class PrivateApt:
     def update(self):
         self._run("apt-get", "update")
 
-    def kernels(self):
-        """ABI names of the signed cloud kernels of this release, oldest first."""
-        names = self._run("apt-cache", "pkgnames", "linux-image-6.1.0-").split()
-        found = [(int(m.group(2)), m.group(1)) for m in map(KERNEL_NAME.match, names) if m]
+    def kernels(self, name=KERNEL_NAME):
+        """ABI names of the signed cloud kernels of this release (or of its backports), oldest first."""
+        names = self._run("apt-cache", "pkgnames", "linux-image-6.1").split()
+        found = [(int(m.group(2)), m.group(1)) for m in map(name.match, names) if m]
         return [abi for _, abi in sorted(found)]
 
     def candidate(self, package):
@@ -138,7 +139,8 @@ def remembered(cache, question, ask):
 
 def resolve(packages, cache):
     """The kernels and all package versions an image would have if it were built now."""
-    return remembered(cache, packages, lambda: _resolve(packages, cache))
+    question = [packages, KERNEL_NAME.pattern, BACKPORTS_KERNEL_NAME.pattern]
+    return remembered(cache, question, lambda: _resolve(packages, cache))
 
 
 def _resolve(packages, cache):
@@ -147,6 +149,9 @@ def _resolve(packages, cache):
     kernels = apt.kernels()
     if len(kernels) < 2:
         raise ArchiveError(f"the archive has {len(kernels)} cloud kernel(s) of the 6.1 series, two are needed")
-    older, newer = kernels[0], kernels[-1]
-    versions = apt.would_install(packages + [f"linux-image-{k}" for k in (older, newer)])
-    return {"older": older, "newer": newer, "versions": versions}
+    backports = apt.kernels(BACKPORTS_KERNEL_NAME)
+    if not backports:
+        raise ArchiveError("the archive has no cloud kernel of the 6.12 series in its backports")
+    found = {"older": kernels[0], "newer": kernels[-1], "backports": backports[-1]}
+    versions = apt.would_install(packages + [f"linux-image-{k}" for k in found.values()])
+    return {**found, "versions": versions}

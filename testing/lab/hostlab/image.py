@@ -1,4 +1,4 @@
-"""Builds the emulated host's disk: Debian with libvirt, QEMU and two kernels. Cached by the hash of what goes in.
+"""Builds the emulated host's disk: Debian with libvirt, QEMU and three kernels. Cached by the hash of what goes in.
 
     /usr/bin/python3 -m hostlab.image      builds it if need be and prints where it is
 """
@@ -38,6 +38,7 @@ MASKED_UNITS = """
     dev-hugepages.mount dev-mqueue.mount sys-kernel-debug.mount sys-kernel-tracing.mount
 """.split()
 
+KERNELS = ("older", "newer", "backports")
 GUEST_MODULES = ["virtio_pci", "virtio_blk", "virtio_net"]
 
 
@@ -68,6 +69,7 @@ class Image:
     disk: pathlib.Path
     older: Kernel
     newer: Kernel
+    backports: Kernel            # Of a later series.
     guest_modules: pathlib.Path  # Of the older kernel, under which the guests run: 00-first.ko, 01-second.ko, …
 
 
@@ -118,8 +120,8 @@ def ensure():
             drop_unused("image-*", keep=folder)
         os.utime(folder)
     kernels = {name: Kernel(resolved[name], folder / f"vmlinuz-{resolved[name]}",
-                            folder / f"initrd.img-{resolved[name]}") for name in ("older", "newer")}
-    return Image(folder / "disk.raw", kernels["older"], kernels["newer"], folder / "guest-modules")
+                            folder / f"initrd.img-{resolved[name]}") for name in KERNELS}
+    return Image(folder / "disk.raw", **kernels, guest_modules=folder / "guest-modules")
 
 
 def _build(folder, resolved):
@@ -131,7 +133,7 @@ def _build(folder, resolved):
         tree, out = scratch / "tree", scratch / "out"
         out.mkdir()
         _mmdebstrap(tree, scratch, resolved)
-        for release in (resolved["older"], resolved["newer"]):
+        for release in (resolved[which] for which in KERNELS):
             for name in ("vmlinuz", "initrd.img"):
                 shutil.copy(tree / "boot" / f"{name}-{release}", out)
         _copy_guest_modules(tree / "lib/modules" / resolved["older"], out / "guest-modules")
@@ -158,7 +160,7 @@ def _copy_guest_modules(modules, out):
 def _mmdebstrap(tree, scratch, resolved):
     pin = scratch / "pin"
     pin.write_text(archive.PIN)
-    packages = PACKAGES + [f"linux-image-{resolved[name]}" for name in ("older", "newer")]
+    packages = PACKAGES + [f"linux-image-{resolved[name]}" for name in KERNELS]
     mask = " ".join(f'"$1/etc/systemd/system/{unit}"' for unit in MASKED_UNITS)
     hooks = [
         ("setup", f'install -D -m 644 "{pin}" "$1/etc/apt/preferences.d/backports"'),
