@@ -5,6 +5,9 @@ import pathlib
 import shlex
 import shutil
 import subprocess
+import tempfile
+
+from hostlab.image import cache_dir, locked, say
 
 ROOT = pathlib.Path(__file__).resolve().parents[3]
 FAULTY = "//testing/faults:host-update-faulty"
@@ -12,8 +15,12 @@ GUEST_INIT = "//testing/lab/guest:guest_init"
 FLOOR = ("//testing/lab/floor:floor_init", "//testing/lab/floor:kexec_into")
 
 
+def _bazel_command():
+    return shlex.split(os.environ.get("BAZEL", "bazel"))
+
+
 def _bazel(*arguments):
-    command = [*shlex.split(os.environ.get("BAZEL", "bazel")), *arguments]
+    command = [*_bazel_command(), *arguments]
     return subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True).stdout
 
 
@@ -32,6 +39,40 @@ def make_payload(folder):
     next(folder.glob("*.deb")).rename(folder / "host-update.deb")
     for path in build(FAULTY, *FLOOR):
         shutil.copy(path, folder)
+
+
+def has_commit(commit):
+    return subprocess.run(["git", "cat-file", "-e", f"{commit}^{{commit}}"], cwd=ROOT, stderr=subprocess.DEVNULL).returncode == 0
+
+
+def package_of(commit):
+    """The package as another commit of this repository builds it, by that commit's own means; kept in the cache."""
+    package = cache_dir() / f"host-update-{commit}.deb"
+    with locked("package"):
+        if not package.exists():
+            say(f"building the package of commit {commit} …")
+            _build_package(commit, package)
+    return package
+
+
+def _build_package(commit, package):
+    with tempfile.TemporaryDirectory(prefix="package-", dir=cache_dir()) as scratch:
+        tree, out = pathlib.Path(scratch) / "tree", pathlib.Path(scratch) / "out"
+        subprocess.run(["git", "worktree", "add", "--quiet", "--detach", tree, commit], cwd=ROOT, check=True)
+        try:
+            subprocess.run([tree / "packaging/build-deb", out], check=True, stdout=subprocess.DEVNULL)
+        finally:
+            # Each folder has a Bazel server of its own, with output of a gigabyte.
+            subprocess.run([*_bazel_command(), "clean", "--expunge"], cwd=tree, stderr=subprocess.DEVNULL)
+            subprocess.run(["git", "worktree", "remove", "--force", tree], cwd=ROOT, check=True)
+        next(out.glob("*.deb")).rename(package)
+
+
+def unpack_program(package, path):
+    """Takes the program host-update out of a package."""
+    with tempfile.TemporaryDirectory() as scratch:
+        subprocess.run(["dpkg-deb", "-x", package, scratch], check=True)
+        shutil.copy(pathlib.Path(scratch) / "usr/sbin/host-update", path)
 
 
 def guest_init():

@@ -59,13 +59,13 @@ class Service:
         quoted = f" --append '{append}'" if append else ""
         return f"update {kernel.arguments}{quoted}"
 
-    def update(self, kernel, append="", wait_for_restore=True, timeout=BOOT_S):
+    def update(self, kernel, append="", wait_for_restore=True, timeout=BOOT_S, program=PROGRAM, options=""):
         """A whole live update into `kernel`; returns the report (None without `wait_for_restore`).
 
         UpdateFailed if the program comes back instead of jumping.
         """
         old = self.host.boot_id()
-        command = f"{PROGRAM} {self.update_arguments(kernel, append)}"
+        command = f"{program} {self.update_arguments(kernel, append)} {options}"
         # What it prints must be in a file: nobody reads it after the jump.
         pid = self.host.agent.start(f"{command} > {UPDATE_LOG} 2>&1")
 
