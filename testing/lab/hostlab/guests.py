@@ -84,7 +84,7 @@ def define(host, guest, kernel=None, initrd=INITRD):
     host.sh(f"virsh -q define {path}" + (f" && virsh -q autostart {guest.name}" if guest.autostart else ""))
 
 
-def start(host, guests, timeout=240):
+def start(host, guests, timeout=600):
     """Starts the guests side by side; returns when each has filled its memory and verified all of it once."""
     host.sh(" & ".join(f"virsh -q start {g.name}" for g in guests) + " & wait", timeout)
     for guest in guests:
