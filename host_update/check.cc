@@ -4,13 +4,13 @@
 #include <utility>
 #include <vector>
 
-#include "absl/algorithm/container.h"
 #include "absl/time/time.h"
 #include "base/status_macros.h"
 #include "host_update/backend.h"
 #include "host_update/journal.h"
 #include "host_update/parallel.h"
 #include "host_update/prepare.h"
+#include "host_update/unrestored.h"
 
 namespace live_update {
 namespace {
@@ -35,19 +35,11 @@ size_t CountActive(const std::vector<VmInfo>& vms) {
   return active;
 }
 
-// By name; by UUID if it is not among `vms`.
-absl::StatusOr<std::vector<std::string>> UnrestoredVms(
+absl::StatusOr<std::vector<std::string>> NamesOfUnrestoredVms(
     const std::vector<VmInfo>& vms, const Dependencies& deps) {
+  LU_ASSIGN_OR_RETURN(const auto unrestored, FindUnrestoredVms(vms, deps));
   std::vector<std::string> names;
-  LU_ASSIGN_OR_RETURN(const auto sets, deps.memory->Unfinished());
-  for (const auto& set : sets) {
-    LU_ASSIGN_OR_RETURN(const auto uuids, set->VmUuids());
-    for (const std::string& uuid : uuids) {
-      const auto vm = absl::c_find_if(
-          vms, [&uuid](const VmInfo& info) { return info.ref.uuid == uuid; });
-      names.push_back(vm == vms.end() ? uuid : vm->ref.name);
-    }
-  }
+  for (const UnrestoredVm& vm : unrestored) names.push_back(vm.name);
   return names;
 }
 
@@ -80,7 +72,7 @@ absl::StatusOr<CheckedHost> CheckHost(const UpdateRequest& request,
        .state_area_bytes = StateAreaBytesFor(CountActive(checked.all_vms),
                                              request.state_bytes_per_vm),
        .update_interrupted = journal.has_value(),
-       .unrestored_vms = UnrestoredVms(checked.all_vms, deps),
+       .unrestored_vms = NamesOfUnrestoredVms(checked.all_vms, deps),
        .backend = backend,
        .overrides = request.overrides});
   for (ExaminedVm& vm : examined) {

@@ -81,8 +81,6 @@ void ReadCpu(const std::string& root, HostFacts* facts) {
   cpuinfo.resize(count > 0 ? static_cast<size_t>(count) : 0);
   facts->cpu_vendor = Field(cpuinfo, "vendor_id");
   facts->cpu_flags = absl::StrSplit(Field(cpuinfo, "flags"), ' ');
-  facts->constant_tsc = facts->cpu_flags.count("constant_tsc") != 0;
-  facts->nonstop_tsc = facts->cpu_flags.count("nonstop_tsc") != 0;
 }
 
 // An EFI variable: four bytes of attributes, then its value.

@@ -44,10 +44,7 @@ struct HostFacts {
   std::string cpu_vendor;               // "GenuineIntel", "AuthenticAMD"
   std::set<std::string> cpu_flags;      // Of /proc/cpuinfo.
 
-  // Whether time is kept by the TSC, and one that stands over sleep and speed.
-  std::string clocksource;
-  bool constant_tsc = false;
-  bool nonstop_tsc = false;
+  std::string clocksource;              // "tsc"
 
   std::set<std::string> network_interfaces;
 

@@ -251,7 +251,10 @@ void CheckKexec(const HostFacts& host, Findings& findings) {
 }
 
 void CheckClock(const HostFacts& host, Findings& findings) {
-  if (host.clocksource == "tsc" && host.constant_tsc && host.nonstop_tsc) {
+  // One that runs on whatever the processor's speed and sleep.
+  const bool constant = host.cpu_flags.count("constant_tsc") != 0;
+  const bool nonstop = host.cpu_flags.count("nonstop_tsc") != 0;
+  if (host.clocksource == "tsc" && constant && nonstop) {
     findings.Ok("CLOCK_TSC", "the TSC keeps the time over the jump");
     return;
   }
@@ -259,8 +262,8 @@ void CheckClock(const HostFacts& host, Findings& findings) {
       "CLOCK_TSC",
       absl::StrCat("clock source ",
                    host.clocksource.empty() ? "unknown" : host.clocksource,
-                   host.constant_tsc ? "" : ", no constant_tsc",
-                   host.nonstop_tsc ? "" : ", no nonstop_tsc",
+                   constant ? "" : ", no constant_tsc",
+                   nonstop ? "" : ", no nonstop_tsc",
                    ": the TSC times the jump only if it agrees with the wall "
                    "clock to 3 s; else that does, to within what it is off"),
       "nothing is needed for the VMs; for exact figures see "

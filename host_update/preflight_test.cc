@@ -47,8 +47,7 @@ HostFacts GoodHost() {
   host.memory_available_bytes = 2 * kGiB;
   host.cpu_vendor = "AuthenticAMD";
   host.clocksource = "tsc";
-  host.constant_tsc = true;
-  host.nonstop_tsc = true;
+  host.cpu_flags = {"fpu", "constant_tsc", "nonstop_tsc"};
   host.network_interfaces = {"lo", "br0"};
   return host;
 }
@@ -310,7 +309,7 @@ TEST_F(PreflightTest, WarnsOfAForeignKernel) {
 
 TEST_F(PreflightTest, WarnsOfAnotherClock) {
   host_.clocksource = "hpet";
-  host_.nonstop_tsc = false;
+  host_.cpu_flags.erase("nonstop_tsc");
   ExpectOnly(Finding::WARNING, "CLOCK_TSC", "host",
              "clock source hpet, no nonstop_tsc");
 }
@@ -415,12 +414,13 @@ TEST_F(PreflightTest, NeedsTheKvmOfThisCpu) {
 }
 
 TEST_F(PreflightTest, TheTargetMustOfferGuestsWhatTheyHave) {
-  host_.cpu_flags = {"fpu", "ospke"};
+  host_.cpu_flags.insert("ospke");
   ExpectKernelError("TARGET_CPU",
                     "CONFIG_X86_INTEL_MEMORY_PROTECTION_KEYS (ospke)");
-  host_.cpu_flags = {"fpu", "pku"};  // The running kernel does not use it.
+  host_.cpu_flags.erase("ospke");
+  host_.cpu_flags.insert("pku");  // The running kernel does not use it.
   EXPECT_TRUE(Check().go());
-  host_.cpu_flags = {"ospke"};
+  host_.cpu_flags.insert("ospke");
   overrides_ = {"TARGET_CPU"};
   EXPECT_TRUE(Check().go());
 }

@@ -24,6 +24,7 @@
 #include "host_update/parallel.h"
 #include "host_update/restore_vm.h"
 #include "host_update/spans.h"
+#include "host_update/unrestored.h"
 #include "state_preserve/handover_reader.h"
 
 namespace live_update {
@@ -156,11 +157,8 @@ void GiveAutostartBack(const absl::flat_hash_set<std::string>& leave_off,
 absl::StatusOr<absl::flat_hash_set<std::string>> ProtectedVms(
     const Dependencies& deps) {
   absl::flat_hash_set<std::string> all;
-  LU_ASSIGN_OR_RETURN(const auto sets, deps.memory->Unfinished());
-  for (const auto& set : sets) {
-    LU_ASSIGN_OR_RETURN(const auto uuids, set->VmUuids());
-    all.insert(uuids.begin(), uuids.end());
-  }
+  LU_ASSIGN_OR_RETURN(const auto unrestored, FindUnrestoredVms({}, deps));
+  for (const UnrestoredVm& vm : unrestored) all.insert(vm.uuid);
   return all;
 }
 

@@ -133,6 +133,13 @@ absl::Status ProveRamInPlace(const IncomingVm& vm,
   return absl::OkStatus();
 }
 
+// Whether anything of the VM is left to restore it from.
+absl::StatusOr<bool> IsKept(IncomingPreservation& incoming,
+                            const std::string& uuid) {
+  LU_ASSIGN_OR_RETURN(const auto kept, incoming.VmUuids());
+  return absl::c_linear_search(kept, uuid);
+}
+
 enum class Earlier { kNothing, kRestored, kRestoredAndReleased };
 
 // What a run of this program that was cut off did for the VM. An error: it
@@ -146,10 +153,8 @@ absl::StatusOr<Earlier> FindEarlierRestore(const IncomingVm& vm,
     if (info.ref.uuid != vm.record.uuid() || info.state == VmState::kOff) {
       continue;
     }
-    LU_ASSIGN_OR_RETURN(const auto kept, incoming.VmUuids());
-    if (!absl::c_linear_search(kept, info.ref.uuid)) {
-      return Earlier::kRestoredAndReleased;
-    }
+    LU_ASSIGN_OR_RETURN(const bool kept, IsKept(incoming, info.ref.uuid));
+    if (!kept) return Earlier::kRestoredAndReleased;
     VmReport unused;
     LU_RETURN_IF_ERROR(ProveRamInPlace(vm, incoming, deps, unused));
     return Earlier::kRestored;
@@ -265,8 +270,8 @@ void SettleVm(const IncomingVm& vm, IncomingPreservation& incoming,
 
 void CorrectNextStep(IncomingPreservation& incoming, VmReport& report) {
   if (report.result() != VmReport::NOT_RESTORED) return;
-  const absl::StatusOr<std::vector<std::string>> kept = incoming.VmUuids();
-  if (!kept.ok() || absl::c_linear_search(*kept, report.uuid())) return;
+  const absl::StatusOr<bool> kept = IsKept(incoming, report.uuid());
+  if (!kept.ok() || *kept) return;
   report.set_next_step(absl::StrCat(
       "nothing of it is kept any more, neither memory nor state: start it "
       "afresh with `virsh start ",

@@ -2,11 +2,11 @@
 
 #include <string>
 
-#include "absl/container/flat_hash_map.h"
 #include "absl/time/time.h"
 #include "base/status_macros.h"
 #include "host_update/history.h"
 #include "host_update/journal.h"
+#include "host_update/unrestored.h"
 
 namespace live_update {
 namespace {
@@ -49,34 +49,32 @@ absl::StatusOr<HostStatus> ReadStatus(const Dependencies& deps) {
   status.set_interrupted(journal.has_value() &&
                          RunLock::Acquire(deps.paths.run_dir).ok());
 
-  absl::flat_hash_map<std::string, std::string> names;
   LU_ASSIGN_OR_RETURN(const std::vector<VmInfo> vms,
                       deps.hypervisor->List(absl::Now() + deps.limits.call));
   for (const VmInfo& vm : vms) {
-    names[vm.ref.uuid] = vm.ref.name;
     HostStatus::Vm& entry = *status.add_vms();
     entry.set_name(vm.ref.name);
     entry.set_uuid(vm.ref.uuid);
     entry.set_state(StateName(vm.state));
   }
-  LU_ASSIGN_OR_RETURN(const auto sets, deps.memory->Unfinished());
-  for (const auto& set : sets) {
-    LU_ASSIGN_OR_RETURN(const auto uuids, set->VmUuids());
-    const absl::StatusOr<UpdateReport> report =
-        ReadReport(deps.paths.state_dir, set->update_id());
-    for (const std::string& uuid : uuids) {
-      const auto name = names.find(uuid);
-      HostStatus::Unrestored& vm = *status.add_unrestored();
-      vm.set_name(name == names.end() ? uuid : name->second);
-      vm.set_uuid(uuid);
-      vm.set_next_step(NextStepOf(uuid, report));
-      if (vm.next_step().empty()) {
-        vm.set_next_step(
-            "memory and state are kept: `host-update restore` goes on with it, "
-            "or says why it can't");
-      }
-      status.add_unrestored_vms(vm.name());
+  LU_ASSIGN_OR_RETURN(const auto unrestored, FindUnrestoredVms(vms, deps));
+  std::string update_id;
+  absl::StatusOr<UpdateReport> report = absl::NotFoundError("none read yet");
+  for (const UnrestoredVm& waiting : unrestored) {
+    if (waiting.update_id != update_id) {
+      update_id = waiting.update_id;
+      report = ReadReport(deps.paths.state_dir, update_id);
     }
+    HostStatus::Unrestored& vm = *status.add_unrestored();
+    vm.set_name(waiting.name);
+    vm.set_uuid(waiting.uuid);
+    vm.set_next_step(NextStepOf(waiting.uuid, report));
+    if (vm.next_step().empty()) {
+      vm.set_next_step(
+          "memory and state are kept: `host-update restore` goes on with it, "
+          "or says why it can't");
+    }
+    status.add_unrestored_vms(waiting.name);
   }
   absl::StatusOr<UpdateReport> last = ReadReport(deps.paths.state_dir, "");
   if (last.ok()) *status.mutable_last_update() = *std::move(last);

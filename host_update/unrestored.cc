@@ -1,0 +1,26 @@
+#include "host_update/unrestored.h"
+
+#include "absl/container/flat_hash_map.h"
+#include "base/status_macros.h"
+
+namespace live_update {
+
+absl::StatusOr<std::vector<UnrestoredVm>> FindUnrestoredVms(
+    const std::vector<VmInfo>& vms, const Dependencies& deps) {
+  absl::flat_hash_map<std::string, std::string> names;
+  for (const VmInfo& vm : vms) names[vm.ref.uuid] = vm.ref.name;
+  std::vector<UnrestoredVm> unrestored;
+  LU_ASSIGN_OR_RETURN(const auto sets, deps.memory->Unfinished());
+  for (const auto& set : sets) {
+    LU_ASSIGN_OR_RETURN(const auto uuids, set->VmUuids());
+    for (const std::string& uuid : uuids) {
+      const auto name = names.find(uuid);
+      unrestored.push_back({.name = name == names.end() ? uuid : name->second,
+                            .uuid = uuid,
+                            .update_id = set->update_id()});
+    }
+  }
+  return unrestored;
+}
+
+}  // namespace live_update
