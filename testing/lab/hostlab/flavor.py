@@ -8,8 +8,10 @@ from hostlab import kernel as built_kernels
 from hostlab.emulator import COMMAND_LINE
 from hostlab.image import Kernel
 
-# The emulated processor's TSC has one rate, as any server's; it does not say so (README.md, "The TSC's rate").
-LUO_COMMAND_LINE = "kho=on liveupdate=on transparent_hugepage_shmem=advise setcpuid=constant_tsc"
+# For kernels with KVM built in. The emulated processor's TSC has one rate, as any server's; it does not say so (../README.md,
+# "The TSC's rate").
+CONSTANT_TSC = "setcpuid=constant_tsc"
+LUO_COMMAND_LINE = f"kho=on liveupdate=on transparent_hugepage_shmem=advise {CONSTANT_TSC}"
 
 
 @dataclasses.dataclass(frozen=True)

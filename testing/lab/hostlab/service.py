@@ -11,6 +11,7 @@ PROGRAM = "/usr/sbin/host-update"
 FAULTY = f"{PAYLOAD}/host-update-faulty"
 STORE = "/var/lib/host-update/ram/host-update"
 RESTORE_UNIT = "host-update-restore.service"
+NO_RESTORE = f"systemd.mask={RESTORE_UNIT}"  # For --append: that boot restores nothing by itself.
 UPDATE_LOG = "/var/log/update.log"
 
 OK, FAILED, NOTHING, NO_GO, NO_LIBVIRT, NO_PERMISSION, VM_NOT_BACK, BUSY = 0, 1, 2, 3, 4, 5, 6, 9

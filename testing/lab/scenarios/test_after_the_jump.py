@@ -9,14 +9,12 @@ import pytest
 from hostlab import observe, service
 from hostlab.service import Handover
 
-MASK = f"systemd.mask={service.RESTORE_UNIT}"
-
 
 @pytest.fixture(scope="module")
 def jumped(lab):
     """The lab in the new kernel, nothing restored yet; and how things were before."""
     before = observe.Before(lab.host, lab.guests)
-    lab.service.update(lab.host.flavor.newer, append=MASK, wait_for_restore=False)
+    lab.service.update(lab.host.flavor.newer, append=service.NO_RESTORE, wait_for_restore=False)
     lab.host.wait_for_boot()
     assert lab.host.kernel() == lab.host.flavor.newer.release
     return before

@@ -12,7 +12,7 @@ def test_memory_lost(lab):
     it can't charge it to who asks."""
     host = lab.host
     before = observe.Before(host, lab.guests)
-    lab.service.update(host.flavor.newer, append=f"systemd.mask={service.RESTORE_UNIT}", wait_for_restore=False)
+    lab.service.update(host.flavor.newer, append=service.NO_RESTORE, wait_for_restore=False)
     host.wait_for_boot()
 
     limited = host.run(f"systemd-run --quiet --wait --pipe -p KillMode=process -p MemoryMax=128M -p MemorySwapMax=0 "
