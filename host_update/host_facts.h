@@ -44,7 +44,7 @@ struct HostFacts {
   std::string cpu_vendor;               // "GenuineIntel", "AuthenticAMD"
   std::set<std::string> cpu_flags;      // Of /proc/cpuinfo.
 
-  std::string clocksource;              // "tsc"
+  std::string clocksource;  // "tsc"
 
   std::set<std::string> network_interfaces;
 

@@ -15,6 +15,7 @@
 #include "base/file.h"
 #include "base/status_macros.h"
 #include "state_preserve/names.h"
+#include "state_preserve/ram_identity.h"
 
 namespace live_update {
 namespace {
@@ -146,9 +147,7 @@ absl::Status DaxOutgoing::CheckCanKeep(const UniqueFd& fd,
       return absl::FailedPreconditionError("the file is not used through DAX");
     }
   }
-  *identity = RamIdentity{.device = file.st_dev,
-                          .inode = file.st_ino,
-                          .size_bytes = static_cast<uint64_t>(file.st_size)};
+  *identity = IdentityOf(file);
   return absl::OkStatus();
 }
 

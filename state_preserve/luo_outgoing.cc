@@ -13,6 +13,7 @@
 #include "base/status_macros.h"
 #include "state_preserve/luo_index.h"
 #include "state_preserve/names.h"
+#include "state_preserve/ram_identity.h"
 
 namespace live_update {
 namespace {
@@ -155,9 +156,7 @@ absl::StatusOr<PreservedRam> LuoOutgoing::PreserveRam(absl::string_view vm_uuid,
   LU_RETURN_IF_ERROR(
       Annotate(WriteLuoIndex(index_, index_area_.mutable_bytes()), context));
   return PreservedRam{.token = absl::StrCat(token),
-                      .identity = {.device = file.st_dev,
-                                   .inode = file.st_ino,
-                                   .size_bytes = size_bytes}};
+                      .identity = IdentityOf(file)};
 }
 
 absl::StatusOr<absl::Span<uint8_t>> LuoOutgoing::ReserveStateArea(

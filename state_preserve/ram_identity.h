@@ -3,6 +3,8 @@
 #ifndef STATE_PRESERVE_RAM_IDENTITY_H_
 #define STATE_PRESERVE_RAM_IDENTITY_H_
 
+#include <sys/stat.h>
+
 #include <cstdint>
 
 #include "absl/status/statusor.h"
@@ -24,6 +26,8 @@ struct RamIdentity {
 
   friend bool operator==(const RamIdentity&, const RamIdentity&) = default;
 };
+
+RamIdentity IdentityOf(const struct stat& file);
 
 // Of the file that `fd` has open. Fails by errno of fstat(2).
 absl::StatusOr<RamIdentity> IdentityOf(const UniqueFd& fd);
