@@ -24,6 +24,9 @@ struct UpdateRequest {
   uint64_t state_bytes_per_vm = uint64_t{48} << 20;  // Reserved for each VM.
   std::string backend = "dax";         // As ParseBackend() takes it.
   std::vector<std::string> overrides;  // Codes of findings; CheckOverride'd.
+  std::string update_id;  // Of the update; empty: a new one is made up.
+  std::string plan_hash;  // UpdatePlan.plan_hash that it must have; empty: any.
+  double max_blackout_s = 0;  // Refused if predicted to take longer; 0: never.
 };
 
 // What the check saw, for the steps after it.

@@ -4,10 +4,13 @@
 #include <filesystem>
 #include <string>
 #include <system_error>
+#include <utility>
+#include <vector>
 
 #include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
 #include "base/file.h"
+#include "base/log.h"
 #include "base/status_macros.h"
 #include "google/protobuf/util/json_util.h"
 #include "host_update/report/report_json.h"
@@ -25,7 +28,8 @@ std::string ReportPath(const std::string& state_dir, const std::string& id) {
   return absl::StrCat(HistoryDir(state_dir), "/", id, ".json");
 }
 
-// Whether `id` can be a file name of ours and nothing else.
+}  // namespace
+
 bool IsUpdateId(const std::string& id) {
   return !id.empty() && id.size() <= 64 &&
          std::all_of(id.begin(), id.end(), [](char c) {
@@ -33,8 +37,6 @@ bool IsUpdateId(const std::string& id) {
                   c == '-';
          });
 }
-
-}  // namespace
 
 absl::Status WriteReport(const std::string& state_dir,
                          const UpdateReport& report) {
@@ -77,6 +79,29 @@ absl::StatusOr<UpdateReport> ReadReport(const std::string& state_dir,
         absl::StrCat(ReportPath(state_dir, id), ": ", status.ToString()));
   }
   return report;
+}
+
+std::vector<UpdateReport> ReadReports(const std::string& state_dir,
+                                      size_t limit) {
+  std::vector<UpdateReport> reports;
+  std::error_code error;
+  for (const auto& entry :
+       std::filesystem::directory_iterator(HistoryDir(state_dir), error)) {
+    if (entry.path().extension() != ".json") continue;
+    absl::StatusOr<UpdateReport> report =
+        ReadReport(state_dir, entry.path().stem().string());
+    if (report.ok()) {
+      reports.push_back(*std::move(report));
+    } else {
+      LogWarning(report.status().message());
+    }
+  }
+  std::sort(reports.begin(), reports.end(),
+            [](const UpdateReport& a, const UpdateReport& b) {
+              return a.started_at() > b.started_at();
+            });
+  if (reports.size() > limit) reports.resize(limit);
+  return reports;
 }
 
 }  // namespace live_update

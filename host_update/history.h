@@ -4,6 +4,7 @@
 #define HOST_UPDATE_HISTORY_H_
 
 #include <string>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
@@ -19,6 +20,14 @@ absl::Status WriteReport(const std::string& state_dir,
 // kInvalidArgument: not an id.
 absl::StatusOr<UpdateReport> ReadReport(const std::string& state_dir,
                                         const std::string& update_id);
+
+// The reports that are kept, the newest first, at most `limit`. Those that
+// can't be read are left out, with a warning in the log.
+std::vector<UpdateReport> ReadReports(const std::string& state_dir,
+                                      size_t limit);
+
+// Whether `id` can be an update's: a file name of ours and nothing else.
+bool IsUpdateId(const std::string& id);
 
 }  // namespace live_update
 

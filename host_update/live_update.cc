@@ -15,6 +15,7 @@
 #include "host_update/journal.h"
 #include "host_update/parallel.h"
 #include "host_update/phase_recorder.h"
+#include "host_update/plan.h"
 #include "host_update/prepare.h"
 #include "host_update/save.h"
 #include "host_update/undo.h"
@@ -130,6 +131,11 @@ LiveUpdateResult LiveUpdate(const UpdateRequest& request,
     result.status = absl::FailedPreconditionError("the check says no-go");
     return result;
   }
+  if (result.status = CheckAgreed(request, *checked, deps);
+      !result.status.ok()) {
+    result.no_go = true;
+    return result;
+  }
   for (const Finding& finding : result.check.findings()) {
     if (!finding.overridden()) continue;
     LogWarning(absl::StrCat(finding.code(), " ", finding.subject(), ": ",
@@ -137,7 +143,8 @@ LiveUpdateResult LiveUpdate(const UpdateRequest& request,
   }
 
   Journal journal;
-  journal.set_update_id(NewUpdateId());
+  journal.set_update_id(request.update_id.empty() ? NewUpdateId()
+                                                  : request.update_id);
   journal.set_started_at(
       absl::FormatTime(absl::RFC3339_sec, absl::Now(), absl::UTCTimeZone()));
   journal.set_kernel(request.kernel_path);

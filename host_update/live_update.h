@@ -30,7 +30,7 @@ struct LiveUpdateResult {
 LiveUpdateResult LiveUpdate(const UpdateRequest& request,
                             const Dependencies& deps);
 
-// What LiveUpdate would do. Changes nothing.
+// What LiveUpdate would do. Changes nothing. Errors as of CheckHost.
 absl::StatusOr<UpdatePlan> PlanUpdate(const UpdateRequest& request,
                                       const Dependencies& deps);
 

@@ -11,6 +11,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/synchronization/notification.h"
 #include "absl/time/time.h"
+#include "base/status_code.h"
 #include "base/status_macros.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
@@ -113,6 +114,55 @@ TEST(LiveUpdateTest, TheReportListsWhatTheOperatorOverrode) {
   EXPECT_EQ(report.findings(0).subject(), "/boot/\\377");
   EXPECT_THAT(report.findings(0).message(), HasSubstr("overridden: mmm"));
   EXPECT_EQ(report.findings(0).message().size(), 1024);
+}
+
+TEST(PlanTest, AnUpdateHoldsToThePlanThatWasAgreedOn) {
+  FakeHost host;
+  host.hypervisor().AddVm("vm1", VmState::kRunning, kMemory);
+  UpdateRequest request = host.Request();
+  ASSERT_OK_AND_ASSIGN(const UpdatePlan plan, PlanUpdate(request, host.deps()));
+  EXPECT_EQ(PlanUpdate(request, host.deps())->plan_hash(), plan.plan_hash());
+  request.plan_hash = plan.plan_hash();
+
+  host.hypervisor().AddVm("vm2", VmState::kRunning, kMemory);
+  const LiveUpdateResult refused = LiveUpdate(request, host.deps());
+  EXPECT_THAT(refused.status, StatusIs(absl::StatusCode::kFailedPrecondition,
+                                       HasSubstr(plan.plan_hash())));
+  EXPECT_EQ(CodeOf(refused.status), "PLAN_CHANGED");
+  EXPECT_TRUE(refused.no_go);
+  EXPECT_FALSE(host.kexec().jumped());
+  EXPECT_EQ(host.hypervisor().vm("vm1").info.state, VmState::kRunning);
+
+  ASSERT_OK_AND_ASSIGN(const UpdatePlan second,
+                       PlanUpdate(host.Request(), host.deps()));
+  request.plan_hash = second.plan_hash();
+  request.update_id = "chosen-by-the-caller";
+  EXPECT_THAT(LiveUpdate(request, host.deps()).status, IsOk());
+  host.Kexec(/*seconds=*/7);
+  ASSERT_OK_AND_ASSIGN(const UpdateReport report,
+                       RestoreAll(host.clock().Sample(), host.deps()));
+  EXPECT_EQ(report.update_id(), "chosen-by-the-caller");
+}
+
+TEST(PlanTest, TheBlackoutIsPredictedFromThisHostsUpdates) {
+  FakeHost host;
+  host.hypervisor().AddVm("vm1", VmState::kRunning, kMemory);
+  UpdateRequest request = host.Request();
+  request.max_blackout_s = 5;
+  // Nothing to predict it from.
+  EXPECT_EQ(CodeOf(LiveUpdate(request, host.deps()).status), "BLACKOUT_BUDGET");
+  ASSERT_THAT(LiveUpdate(host.Request(), host.deps()).status, IsOk());
+  host.Kexec(/*seconds=*/7);
+  ASSERT_OK_AND_ASSIGN(const UpdateReport report,
+                       RestoreAll(host.clock().Sample(), host.deps()));
+  ASSERT_THAT(WriteReport(host.deps().paths.state_dir, report), IsOk());
+
+  ASSERT_OK_AND_ASSIGN(const UpdatePlan plan,
+                       PlanUpdate(host.Request(), host.deps()));
+  EXPECT_EQ(plan.predicted_blackout_s(), report.host_blackout_s());
+  EXPECT_EQ(CodeOf(LiveUpdate(request, host.deps()).status), "BLACKOUT_BUDGET");
+  request.max_blackout_s = 30;
+  EXPECT_THAT(LiveUpdate(request, host.deps()).status, IsOk());
 }
 
 TEST(LiveUpdateTest, APausedVmStaysPaused) {
@@ -420,6 +470,19 @@ TEST(RestoreTest, OneVmsFailureDoesNotHoldUpAnotherAndARetryBringsItBack) {
   EXPECT_EQ(host.hypervisor().vm("vm2").info.state, VmState::kRunning);
   EXPECT_EQ(host.hypervisor().Memory("vm2"), kMemory);
   EXPECT_THAT(host.LeftInPreservedMemory(), IsEmpty());
+}
+
+TEST(RestoreTest, ARetryBeforeTheFirstTrySaysWhatComesFirst) {
+  FakeHost host;
+  host.hypervisor().AddVm("vm1", VmState::kRunning, kMemory);
+  ASSERT_THAT(LiveUpdate(host.Request(), host.deps()).status, IsOk());
+  host.Kexec(/*seconds=*/7);
+  EXPECT_THAT(
+      RetryVm("vm1", host.deps()),
+      StatusIs(absl::StatusCode::kNotFound, HasSubstr("restore` comes first")));
+  ASSERT_OK_AND_ASSIGN(const UpdateReport report,
+                       RestoreAll(host.clock().Sample(), host.deps()));
+  EXPECT_EQ(report.result(), UpdateReport::UPDATED) << report.DebugString();
 }
 
 TEST(RestoreTest, ADiscardedVmIsGivenUp) {

@@ -1,17 +1,87 @@
+#include "host_update/plan.h"
+
+#include <sys/stat.h>
+
+#include <algorithm>
+#include <cstdint>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "absl/strings/str_join.h"
+#include "base/status_code.h"
 #include "base/status_macros.h"
+#include "base/unique_fd.h"
+#include "host_update/history.h"
 #include "host_update/live_update.h"
 #include "host_update/prepare.h"
+#include "xxhash.h"
 
 namespace live_update {
+namespace {
 
-absl::StatusOr<UpdatePlan> PlanUpdate(const UpdateRequest& request,
-                                      const Dependencies& deps) {
-  LU_ASSIGN_OR_RETURN(CheckedHost checked, CheckHost(request, deps));
+constexpr size_t kUpdatesToPredictFrom = 5;
+
+// Which file it is, and which contents of it. Empty: there is none.
+std::string FileIdentity(const UniqueFd& fd) {
+  struct stat file {};
+  if (!fd.ok() || fstat(fd.get(), &file) != 0) return "";
+  return absl::StrCat(file.st_dev, ":", file.st_ino, ":", file.st_size, ":",
+                      file.st_mtim.tv_sec, ".", file.st_mtim.tv_nsec);
+}
+
+// Tells two states of a host apart that nobody makes alike on purpose: no
+// secret, and not for guarding anything against the one who plans.
+std::string HashOf(const UpdateRequest& request, const CheckedHost& checked,
+                   const UpdatePlan& plan) {
+  std::vector<std::string> parts = {checked.host.boot_id,
+                                    plan.kernel(),
+                                    FileIdentity(checked.target.kernel),
+                                    plan.initrd(),
+                                    FileIdentity(checked.target.initrd),
+                                    plan.command_line(),
+                                    request.backend};
+  std::vector<std::string> vms;
+  for (const VmFacts& facts : checked.vms) {
+    vms.push_back(absl::StrCat(facts.info.ref.uuid, " ", facts.info.ref.name,
+                               " ", static_cast<int>(facts.info.state)));
+  }
+  for (const UpdatePlan::Vm& vm : plan.vms()) {
+    vms.push_back(absl::StrCat(vm.uuid(), " ", vm.way(), " ", vm.ram_bytes()));
+  }
+  std::sort(vms.begin(), vms.end());
+  parts.insert(parts.end(), vms.begin(), vms.end());
+  std::vector<std::string> overrides = request.overrides;
+  std::sort(overrides.begin(), overrides.end());
+  parts.insert(parts.end(), overrides.begin(), overrides.end());
+  const std::string all = absl::StrJoin(parts, std::string(1, '\0'));
+  const XXH128_hash_t hash = XXH3_128bits(all.data(), all.size());
+  return absl::StrFormat("%016x%016x", hash.high64, hash.low64);
+}
+
+void Predict(const Dependencies& deps, UpdatePlan& plan) {
+  std::vector<double> seen;
+  for (const UpdateReport& report : ReadReports(deps.paths.state_dir, 100)) {
+    if (report.result() != UpdateReport::UPDATED) continue;
+    if (report.host_blackout_s() > 0) seen.push_back(report.host_blackout_s());
+    if (seen.size() == kUpdatesToPredictFrom) break;
+  }
+  if (seen.empty()) {
+    plan.set_prediction_basis("no successful update of this host is on record");
+    return;
+  }
+  std::sort(seen.begin(), seen.end());
+  plan.set_predicted_blackout_s(seen[seen.size() / 2]);
+  plan.set_prediction_basis(absl::StrFormat(
+      "median of the last %d successful updates of this host", seen.size()));
+}
+
+}  // namespace
+
+UpdatePlan MakePlan(const UpdateRequest& request, const CheckedHost& checked,
+                    const Dependencies& deps) {
   UpdatePlan plan;
   plan.set_kernel(request.kernel_path);
   plan.set_initrd(request.initrd_path);
@@ -43,6 +113,49 @@ absl::StatusOr<UpdatePlan> PlanUpdate(const UpdateRequest& request,
   plan.add_steps(
       "6  restore   all VMs at once, in the new kernel; the blackout ends");
   plan.add_steps("7  resume    announce NICs, give memory and autostart back");
+  Predict(deps, plan);
+  plan.set_plan_hash(HashOf(request, checked, plan));
+  return plan;
+}
+
+absl::Status CheckAgreed(const UpdateRequest& request,
+                         const CheckedHost& checked, const Dependencies& deps) {
+  if (request.plan_hash.empty() && request.max_blackout_s == 0) {
+    return absl::OkStatus();
+  }
+  const UpdatePlan plan = MakePlan(request, checked, deps);
+  if (!request.plan_hash.empty() && request.plan_hash != plan.plan_hash()) {
+    return WithCode(
+        absl::FailedPreconditionError(absl::StrCat(
+            "the host is not as it was when the plan was made: its hash is ",
+            plan.plan_hash(), " now, not ", request.plan_hash,
+            "; look at a new plan")),
+        "PLAN_CHANGED");
+  }
+  if (request.max_blackout_s == 0) return absl::OkStatus();
+  if (plan.predicted_blackout_s() == 0) {
+    return WithCode(
+        absl::FailedPreconditionError(absl::StrFormat(
+            "whether the blackout stays below %.1f s can't be predicted: %s; "
+            "without a limit on the blackout the update goes ahead",
+            request.max_blackout_s, plan.prediction_basis())),
+        "BLACKOUT_BUDGET");
+  }
+  if (plan.predicted_blackout_s() > request.max_blackout_s) {
+    return WithCode(
+        absl::FailedPreconditionError(absl::StrFormat(
+            "the blackout is predicted to be %.1f s (%s), the limit is %.1f s",
+            plan.predicted_blackout_s(), plan.prediction_basis(),
+            request.max_blackout_s)),
+        "BLACKOUT_BUDGET");
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<UpdatePlan> PlanUpdate(const UpdateRequest& request,
+                                      const Dependencies& deps) {
+  LU_ASSIGN_OR_RETURN(CheckedHost checked, CheckHost(request, deps));
+  UpdatePlan plan = MakePlan(request, checked, deps);
   *plan.mutable_check() = std::move(checked.report);
   return plan;
 }

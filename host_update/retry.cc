@@ -58,7 +58,9 @@ absl::StatusOr<ProtectedVm> FindProtectedVm(const std::string& name_or_uuid,
   }
   return absl::NotFoundError(
       absl::StrCat("no state of a VM \"", name_or_uuid,
-                   "\" is kept; `host-update status` lists those that are"));
+                   "\" is kept; `host-update status` lists those that are. If "
+                   "nothing was restored in this boot yet, `host-update "
+                   "restore` comes first"));
 }
 
 absl::StatusOr<IncomingVm> ReadVm(const HandoverReader& reader,
@@ -91,6 +93,14 @@ absl::StatusOr<UpdateReport> RetryVm(const std::string& name_or_uuid,
   LU_ASSIGN_OR_RETURN(const HostFacts host, deps.host_facts());
   LU_ASSIGN_OR_RETURN(const ProtectedVm kept,
                       FindProtectedVm(name_or_uuid, deps));
+  // What comes of it belongs into the report that the first try wrote.
+  if (absl::IsNotFound(
+          ReadReport(deps.paths.state_dir, kept.set->update_id()).status())) {
+    return absl::FailedPreconditionError(
+        absl::StrCat("update ", kept.set->update_id(),
+                     " was not restored at all yet: `host-update restore` "
+                     "does it for all its VMs, this one too"));
+  }
   LU_ASSIGN_OR_RETURN(
       const HandoverReader reader,
       HandoverReader::Open(kept.set->image(), deps.handover.key.get()));
