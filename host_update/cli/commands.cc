@@ -1,14 +1,13 @@
 #include "host_update/cli/commands.h"
 
-#include <cstdio>
 #include <string>
 
 #include "absl/strings/str_cat.h"
 #include "base/log.h"
+#include "base/status_code.h"
 #include "host_update/history.h"
 #include "host_update/journal.h"
 #include "host_update/live_update.h"
-#include "host_update/report/report_json.h"
 #include "host_update/report/report_text.h"
 #include "host_update/restore.h"
 #include "host_update/status.h"
@@ -17,23 +16,17 @@
 namespace live_update {
 namespace {
 
-template <typename Message>
-void Print(const Options& options, const Message& message,
-           std::string (*text)(const Message&)) {
-  std::string output;
-  if (options.json) {
-    absl::StatusOr<std::string> json = ToJson(message);
-    output = json.ok() ? *json : absl::StrCat(json.status().message(), "\n");
-  } else {
-    output = text(message);
-  }
-  std::fputs(output.c_str(), stdout);
-  std::fflush(stdout);
+ExitCode Fail(const absl::Status& status, Output& output) {
+  LogError(status.message());
+  output.Explain(status);
+  return ExitCodeOf(status);
 }
 
-ExitCode Fail(const absl::Status& status) {
-  LogError(status.message());
-  return ExitCodeOf(status);
+// `status` says that there is nothing to do.
+ExitCode NothingToDo(const absl::Status& status, Output& output) {
+  LogInfo(status.message());
+  output.Explain(status);
+  return ExitCode::kNothingToDo;
 }
 
 ExitCode ExitCodeOfRestore(const UpdateReport& report) {
@@ -41,29 +34,33 @@ ExitCode ExitCodeOfRestore(const UpdateReport& report) {
                                                   : ExitCode::kVmNotBack;
 }
 
-ExitCode Check(const Options& options, const Dependencies& deps) {
+ExitCode Check(const Options& options, const Dependencies& deps,
+               Output& output) {
   const absl::StatusOr<CheckedHost> checked = CheckHost(options.request, deps);
-  if (!checked.ok()) return Fail(checked.status());
-  Print(options, checked->report, &CheckText);
+  if (!checked.ok()) return Fail(checked.status(), output);
+  output.Put(checked->report, CheckText(checked->report));
   return checked->report.go() ? ExitCode::kOk : ExitCode::kNoGo;
 }
 
-ExitCode DryRun(const Options& options, const Dependencies& deps) {
+ExitCode DryRun(const Options& options, const Dependencies& deps,
+                Output& output) {
   const absl::StatusOr<UpdatePlan> plan = PlanUpdate(options.request, deps);
-  if (!plan.ok()) return Fail(plan.status());
-  if (!options.json) std::fputs(CheckText(plan->check()).c_str(), stdout);
-  Print(options, *plan, &PlanText);
+  if (!plan.ok()) return Fail(plan.status(), output);
+  output.Put(*plan, absl::StrCat(CheckText(plan->check()), PlanText(*plan)));
   return plan->check().go() ? ExitCode::kOk : ExitCode::kNoGo;
 }
 
-ExitCode Update(const Options& options, const Dependencies& deps) {
-  if (options.dry_run) return DryRun(options, deps);
+ExitCode Update(const Options& options, const Dependencies& deps,
+                Output& output) {
+  if (options.dry_run) return DryRun(options, deps, output);
   const absl::StatusOr<RunLock> lock = RunLock::Acquire(deps.paths.run_dir);
-  if (!lock.ok()) return Fail(lock.status());
+  if (!lock.ok()) return Fail(lock.status(), output);
   const LiveUpdateResult result = LiveUpdate(options.request, deps);
   if (result.no_go) {
-    if (result.check.findings_size() == 0) return Fail(result.status);
-    Print(options, result.check, &CheckText);
+    if (result.check.go() || result.check.findings_size() == 0) {
+      return Fail(result.status, output);
+    }
+    output.Put(result.check, CheckText(result.check));
     // 3 is what `check` says; of an update, it matters that VMs are unharmed.
     return ExitCode::kFailedUnharmed;
   }
@@ -73,7 +70,7 @@ ExitCode Update(const Options& options, const Dependencies& deps) {
       LogWarning(absl::StrCat("the report is not kept: ", kept.message()));
     }
   }
-  Print(options, result.report, &ReportText);
+  output.Put(result.report, ReportText(result.report));
   if (result.report.result() == UpdateReport::FAILED_RESUME) {
     return ExitCode::kVmNotBack;
   }
@@ -82,35 +79,36 @@ ExitCode Update(const Options& options, const Dependencies& deps) {
 }
 
 ExitCode Restore(const Options& options, const ClockSample& first_line,
-                 const Dependencies& deps) {
+                 const Dependencies& deps, Output& output) {
   if (options.hold_autostart) {
     const absl::StatusOr<bool> held = HoldAutostart(deps);
-    if (!held.ok()) return Fail(held.status());
+    if (!held.ok()) return Fail(held.status(), output);
     LogInfo(*held ? "VMs wait to be restored: libvirt's autostart is held"
                   : "no VM waits to be restored: libvirt's autostart goes on");
     return ExitCode::kOk;
   }
   const absl::StatusOr<RunLock> lock = RunLock::Acquire(deps.paths.run_dir);
-  if (!lock.ok()) return Fail(lock.status());
+  if (!lock.ok()) return Fail(lock.status(), output);
   if (!options.discard_vm.empty()) {
     const absl::Status status = DiscardVm(options.discard_vm, deps);
-    return status.ok() ? ExitCode::kOk : Fail(status);
+    return status.ok() ? ExitCode::kOk : Fail(status, output);
   }
   const absl::StatusOr<UpdateReport> report =
       options.retry_vm.empty() ? RestoreAll(first_line, deps)
                                : RetryVm(options.retry_vm, deps);
   if (absl::IsNotFound(report.status())) {
-    LogInfo(report.status().message());
-    return ExitCode::kNothingToDo;
+    return NothingToDo(report.status(), output);
   }
   if (!report.ok() && !options.retry_vm.empty()) {
-    LogError(absl::StrCat(options.retry_vm,
-                          " is not restored: ", report.status().message(),
-                          "; its memory and state are kept"));
+    Fail(absl::Status(report.status().code(),
+                      absl::StrCat(options.retry_vm, " is not restored: ",
+                                   report.status().message(),
+                                   "; its memory and state are kept")),
+         output);
     return ExitCode::kVmNotBack;
   }
-  if (!report.ok()) return Fail(report.status());
-  Print(options, *report, &ReportText);
+  if (!report.ok()) return Fail(report.status(), output);
+  output.Put(*report, ReportText(*report));
   if (options.retry_vm.empty()) return ExitCodeOfRestore(*report);
   // Of a retry, this one VM counts, not what else the update left.
   for (const VmReport& vm : report->vms()) {
@@ -122,19 +120,20 @@ ExitCode Restore(const Options& options, const ClockSample& first_line,
   return ExitCode::kVmNotBack;
 }
 
-ExitCode Abort(const Dependencies& deps) {
+ExitCode Abort(const Dependencies& deps, Output& output) {
   const absl::StatusOr<RunLock> lock = RunLock::Acquire(deps.paths.run_dir);
-  if (!lock.ok()) return Fail(lock.status());
+  if (!lock.ok()) return Fail(lock.status(), output);
   const auto journal = ReadJournal(deps.paths.run_dir);
-  if (!journal.ok()) return Fail(journal.status());
+  if (!journal.ok()) return Fail(journal.status(), output);
   const absl::Status status = UndoInterruptedUpdate(deps);
   if (!status.ok()) {
-    LogError(status.message());
+    Fail(status, output);
     return ExitCode::kVmNotBack;
   }
   if (!journal->has_value()) {
-    LogInfo("no update was cut off: nothing to take back");
-    return ExitCode::kNothingToDo;
+    return NothingToDo(
+        absl::NotFoundError("no update was cut off: nothing to take back"),
+        output);
   }
   LogInfo(absl::StrCat("update ", (*journal)->update_id(),
                        " is taken back: VMs run as before, no kernel is "
@@ -142,22 +141,22 @@ ExitCode Abort(const Dependencies& deps) {
   return ExitCode::kOk;
 }
 
-ExitCode Status(const Options& options, const Dependencies& deps) {
+ExitCode Status(const Dependencies& deps, Output& output) {
   const absl::StatusOr<HostStatus> status = ReadStatus(deps);
-  if (!status.ok()) return Fail(status.status());
-  Print(options, *status, &StatusText);
+  if (!status.ok()) return Fail(status.status(), output);
+  output.Put(*status, StatusText(*status));
   return ExitCode::kOk;
 }
 
-ExitCode Report(const Options& options, const Dependencies& deps) {
+ExitCode Report(const Options& options, const Dependencies& deps,
+                Output& output) {
   const absl::StatusOr<UpdateReport> report =
       ReadReport(deps.paths.state_dir, options.report_id);
   if (absl::IsNotFound(report.status())) {
-    LogInfo(report.status().message());
-    return ExitCode::kNothingToDo;
+    return NothingToDo(report.status(), output);
   }
-  if (!report.ok()) return Fail(report.status());
-  Print(options, *report, &ReportText);
+  if (!report.ok()) return Fail(report.status(), output);
+  output.Put(*report, ReportText(*report));
   return ExitCode::kOk;
 }
 
@@ -173,28 +172,32 @@ ExitCode ExitCodeOf(const absl::Status& status) {
       return ExitCode::kAborted;
     case absl::StatusCode::kUnavailable:
       return ExitCode::kBusy;
+    case absl::StatusCode::kFailedPrecondition:
+      return CodeOf(status) == "BLACKOUT_BUDGET" ? ExitCode::kOverBudget
+                                                 : ExitCode::kFailedUnharmed;
     default:
       return ExitCode::kFailedUnharmed;
   }
 }
 
 ExitCode RunCommand(const Options& options, const ClockSample& first_line,
-                    const Dependencies& deps) {
+                    const Dependencies& deps, Output& output) {
   switch (options.command) {
     case Command::kCheck:
-      return Check(options, deps);
+      return Check(options, deps, output);
     case Command::kUpdate:
-      return Update(options, deps);
+      return Update(options, deps, output);
     case Command::kRestore:
-      return Restore(options, first_line, deps);
+      return Restore(options, first_line, deps, output);
     case Command::kStatus:
-      return Status(options, deps);
+      return Status(deps, output);
     case Command::kAbort:
-      return Abort(deps);
+      return Abort(deps, output);
     case Command::kReport:
-      return Report(options, deps);
-    case Command::kLibvirtHook:
-      break;  // RunLibvirtHook, which needs none of all this.
+      return Report(options, deps, output);
+    case Command::kLibvirtHook:  // RunLibvirtHook, which needs none of this.
+    case Command::kWorker:       // It does one of the others.
+      break;
   }
   return ExitCode::kUsage;
 }

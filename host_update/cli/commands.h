@@ -6,13 +6,14 @@
 
 #include "host_update/cli/exit_code.h"
 #include "host_update/cli/options.h"
+#include "host_update/cli/output.h"
 #include "host_update/dependencies.h"
 
 namespace live_update {
 
 // `first_line` is when the program began.
 ExitCode RunCommand(const Options& options, const ClockSample& first_line,
-                    const Dependencies& deps);
+                    const Dependencies& deps, Output& output);
 
 // How `status` exits where nothing more is known about it.
 ExitCode ExitCodeOf(const absl::Status& status);

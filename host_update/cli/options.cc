@@ -6,18 +6,19 @@
 #include "CLI/CLI.hpp"
 #include "host_update/cli/exit_code.h"
 #include "host_update/preflight.h"
+#include "host_update/version.h"
 
 namespace live_update {
 namespace {
 
-constexpr char kVersion[] = "host-update 0.1.0";
+
 
 constexpr char kConfigFile[] = "/etc/host-update.conf";
 
 constexpr char kFooter[] =
     "Exit status: 0 done; 1 failed, VMs unharmed; 2 nothing to do; 3 no-go; "
     "4 libvirt not reached; 5 no permission; 6 a VM is not back; 7 aborted on "
-    "request; 9 busy; 64 usage.";
+    "request; 8 predicted to exceed --max-blackout; 9 busy; 64 usage.";
 
 void AddTarget(CLI::App& command, Options& options, bool required) {
   UpdateRequest& request = options.request;
@@ -88,7 +89,7 @@ std::variant<Options, int> ParseOptions(int argc, char** argv) {
       "Replaces this host's kernel under its running VMs: pauses them, keeps "
       "their memory in place over a kexec, and lets them run on.",
       "host-update"};
-  app.set_version_flag("--version", kVersion);
+  app.set_version_flag("--version", std::string("host-update ") + kVersion);
   app.require_subcommand(1);
   app.footer(kFooter);
   app.fallthrough();
@@ -134,6 +135,14 @@ std::variant<Options, int> ParseOptions(int argc, char** argv) {
              "Longest wait for one VM's state");
   AddSeconds(*update, "--sync-timeout", options.limits.sync,
              "Longest wait for file systems to be written out");
+  update->add_option("--plan", options.request.plan_hash,
+                     "Only if the plan still has this hash")
+      ->type_name("HASH");
+  update
+      ->add_option("--max-blackout", options.request.max_blackout_s,
+                   "Only if the blackout is predicted to be no longer")
+      ->check(CLI::Range(0.0, 86400.0))
+      ->type_name("SECONDS");
   update
       ->add_option("--handover-version", options.handover_version,
                    "Format of the handover, if the target's host-update is "
@@ -181,6 +190,10 @@ std::variant<Options, int> ParseOptions(int argc, char** argv) {
   hook->add_option("arguments", options.hook_arguments)->expected(3, 4);
   hook->group("");  // Not for people.
 
+  CLI::App* worker = app.add_subcommand(
+      "worker", "Serve the one request that comes on standard input, a socket");
+  worker->group("");  // Nor this.
+
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
@@ -194,6 +207,7 @@ std::variant<Options, int> ParseOptions(int argc, char** argv) {
   if (abort->parsed()) options.command = Command::kAbort;
   if (report->parsed()) options.command = Command::kReport;
   if (hook->parsed()) options.command = Command::kLibvirtHook;
+  if (worker->parsed()) options.command = Command::kWorker;
   return options;
 }
 

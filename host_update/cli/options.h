@@ -22,6 +22,7 @@ enum class Command {
   kAbort,
   kReport,
   kLibvirtHook,
+  kWorker,
 };
 
 struct Options {

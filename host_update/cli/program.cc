@@ -13,14 +13,18 @@
 #include "absl/strings/str_cat.h"
 #include "base/log.h"
 #include "base/status_macros.h"
+#include "base/unique_fd.h"
 #include "host_update/cli/commands.h"
 #include "host_update/cli/exit_code.h"
 #include "host_update/cli/libvirt_hook.h"
 #include "host_update/cli/operator_key.h"
 #include "host_update/cli/options.h"
+#include "host_update/cli/output.h"
 #include "host_update/clock.h"
 #include "host_update/host_facts.h"
 #include "host_update/libvirt/libvirt_hypervisor.h"
+#include "host_update/worker/worker_request.h"
+#include "host_update/worker/worker_session.h"
 #include "loader/linux_kexec.h"
 #include "loader/target_kernel.h"
 #include "state_preserve/dax_memory.h"
@@ -47,7 +51,7 @@ void HandleSignals() {
 absl::Status StopIfAsked(Phase phase) {
   if (!stop_asked) return absl::OkStatus();
   return absl::CancelledError(
-      absl::StrCat("stopped by a signal on entering ", PhaseName(phase)));
+      absl::StrCat("asked to stop, on entering ", PhaseName(phase)));
 }
 
 bool NeedsHypervisor(const Options& options) {
@@ -82,25 +86,25 @@ absl::StatusOr<std::unique_ptr<PreservedMemory>> OpenMemory(
   return DaxMemory::Open({.mount = options.dax_dir});
 }
 
-int End(ExitCode code) { return static_cast<int>(code); }
+using Adjust = std::function<void(Dependencies&)>;
 
-}  // namespace
+ExitCode Fail(const absl::Status& status, ExitCode code, Output& output) {
+  LogError(status.message());
+  output.Explain(status);
+  return code;
+}
 
-int RunProgram(int argc, char** argv,
-               const std::function<void(Dependencies&)>& adjust) {
-  const std::unique_ptr<Clock> clock = NewSystemClock();
-  const ClockSample first_line = clock->Sample();
-  std::variant<Options, int> parsed = ParseOptions(argc, argv);
-  if (const int* status = std::get_if<int>(&parsed)) return *status;
-  const Options& options = std::get<Options>(parsed);
-  HandleSignals();
-  if (options.command == Command::kLibvirtHook) return RunLibvirtHook(options);
-
+// From options to the command, with what it needs of this host.
+ExitCode Run(const Options& options, const ClockSample& first_line,
+             Clock& clock, const Adjust& adjust, Output& output) {
   Dependencies deps;
-  deps.clock = clock.get();
+  deps.clock = &clock;
   deps.limits = options.limits;
   deps.sync = [] { sync(); };
-  deps.entered = StopIfAsked;
+  deps.entered = [&output](Phase phase) {
+    output.Entered(phase);
+    return StopIfAsked(phase);
+  };
   deps.host_facts = [&options] {
     return CollectHostFacts({.root = "",
                              .preserved_directory = options.dax_dir,
@@ -108,9 +112,10 @@ int RunProgram(int argc, char** argv,
   };
   deps.read_target = loader::ReadTargetKernel;
   if (absl::Status status = SetHandover(options, deps.handover); !status.ok()) {
-    LogError(status.message());
-    return End(absl::IsInvalidArgument(status) ? ExitCode::kUsage
-                                               : ExitCodeOf(status));
+    return Fail(status,
+                absl::IsInvalidArgument(status) ? ExitCode::kUsage
+                                                : ExitCodeOf(status),
+                output);
   }
   loader::LinuxKexec kexec;
   deps.kexec = &kexec;
@@ -119,9 +124,10 @@ int RunProgram(int argc, char** argv,
       OpenMemory(options);
   if (!memory.ok() && options.command != Command::kCheck &&
       options.command != Command::kReport) {
-    LogError(memory.status().message());
-    return End(absl::IsNotFound(memory.status()) ? ExitCode::kNothingToDo
-                                                 : ExitCodeOf(memory.status()));
+    return Fail(memory.status(),
+                absl::IsNotFound(memory.status()) ? ExitCode::kNothingToDo
+                                                  : ExitCodeOf(memory.status()),
+                output);
   }
   if (memory.ok()) deps.memory = memory->get();
 
@@ -130,14 +136,62 @@ int RunProgram(int argc, char** argv,
     absl::StatusOr<std::unique_ptr<Hypervisor>> connected =
         ConnectToLibvirt(options.connect_uri, absl::Now() + deps.limits.call);
     if (!connected.ok()) {
-      LogError(connected.status().message());
-      return End(ExitCode::kNoHypervisor);
+      return Fail(connected.status(), ExitCode::kNoHypervisor, output);
     }
     hypervisor = *std::move(connected);
     deps.hypervisor = hypervisor.get();
   }
   if (adjust) adjust(deps);
-  return End(RunCommand(options, first_line, deps));
+  return RunCommand(options, first_line, deps, output);
+}
+
+// What the worker was asked for, or why it isn't done.
+absl::StatusOr<Options> ReceiveOptions(const Options& options,
+                                       WorkerSession& session) {
+  LU_ASSIGN_OR_RETURN(const WorkerRequest request, session.ReadRequest());
+  LU_ASSIGN_OR_RETURN(Options asked, OptionsOf(request, options));
+  for (const std::string& path :
+       {asked.request.kernel_path, asked.request.initrd_path}) {
+    if (!path.empty()) LU_RETURN_IF_ERROR(CheckOwnedByRoot(path));
+  }
+  return asked;
+}
+
+ExitCode RunWorker(const Options& options, const ClockSample& first_line,
+                   Clock& clock, const Adjust& adjust) {
+  WorkerSession session(UniqueFd(dup(STDIN_FILENO)));
+  const absl::StatusOr<Options> asked = ReceiveOptions(options, session);
+  ExitCode code = ExitCode::kUsage;
+  if (!asked.ok()) {
+    code = Fail(asked.status(),
+                absl::IsPermissionDenied(asked.status())
+                    ? ExitCode::kNoPermission
+                    : ExitCode::kUsage,
+                session);
+  } else {
+    session.WatchForHangup([] { stop_asked = true; });
+    code = Run(*asked, first_line, clock, adjust, session);
+  }
+  session.Finish(code);
+  // The request is answered, whatever came out.
+  return ExitCode::kOk;
+}
+
+}  // namespace
+
+int RunProgram(int argc, char** argv, const Adjust& adjust) {
+  const std::unique_ptr<Clock> clock = NewSystemClock();
+  const ClockSample first_line = clock->Sample();
+  std::variant<Options, int> parsed = ParseOptions(argc, argv);
+  if (const int* status = std::get_if<int>(&parsed)) return *status;
+  const Options& options = std::get<Options>(parsed);
+  HandleSignals();
+  if (options.command == Command::kLibvirtHook) return RunLibvirtHook(options);
+  if (options.command == Command::kWorker) {
+    return static_cast<int>(RunWorker(options, first_line, *clock, adjust));
+  }
+  PrintedOutput output(options.json);
+  return static_cast<int>(Run(options, first_line, *clock, adjust, output));
 }
 
 }  // namespace live_update
