@@ -145,8 +145,9 @@ int Begun(Session& session, const v1::Operation& operation) {
                 absl::Now() + options.timeout.value_or(kFollowTimeout));
 }
 
-// The plan on the terminal, and the question. nullopt: go on.
-std::optional<int> ConfirmUpdate(Session& session) {
+// The plan on the terminal, and the question. nullopt: go on, as `plan_hash`
+// has it.
+std::optional<int> ConfirmUpdate(Session& session, std::string& plan_hash) {
   if (session.options.yes) return std::nullopt;
   const Reply<UpdatePlan> plan = session.Call(
       &Client::Stub::Plan, TargetRequest<v1::PlanRequest>(session.options));
@@ -154,6 +155,7 @@ std::optional<int> ConfirmUpdate(Session& session) {
   session.console.err(CheckAndPlanText(plan.value));
   // 3 is what `check` says; of an update, it matters that VMs are unharmed.
   if (!plan.value.check().go()) return End(ExitCode::kFailedUnharmed);
+  if (plan_hash.empty()) plan_hash = plan.value.plan_hash();
   return AskFor(session,
                 absl::StrCat("This pauses ", plan.value.vms_size(),
                              " VMs while the host's kernel is replaced. Type "
@@ -163,10 +165,11 @@ std::optional<int> ConfirmUpdate(Session& session) {
 
 int Update(Session& session) {
   if (!CanAsk(session)) return session.UsageError(kCantAsk);
-  if (const auto ended = ConfirmUpdate(session)) return *ended;
   const Options& options = session.options;
+  std::string plan_hash = options.plan_hash;
+  if (const auto ended = ConfirmUpdate(session, plan_hash)) return *ended;
   auto request = TargetRequest<v1::ExecuteRequest>(options);
-  request.set_plan_hash(options.plan_hash);
+  request.set_plan_hash(plan_hash);
   request.set_request_id(options.request_id);
   request.set_reason(options.reason);
   request.set_max_blackout_s(options.max_blackout_s);

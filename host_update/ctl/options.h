@@ -10,10 +10,9 @@
 #include <vector>
 
 #include "absl/time/time.h"
+#include "host_update/version.h"
 
 namespace live_update::ctl {
-
-inline constexpr char kVersion[] = "0.1.0";
 
 inline constexpr char kManageSocket[] = "/run/host-update/api.sock";
 inline constexpr char kReadSocket[] = "/run/host-update/api-ro.sock";

@@ -119,6 +119,14 @@ std::string PlanText(const UpdatePlan& plan) {
   for (const std::string& step : plan.steps()) {
     absl::StrAppend(&text, step, "\n");
   }
+  if (plan.predicted_blackout_s() > 0) {
+    absl::StrAppendFormat(&text, "Predicted blackout %.1f s: %s.\n",
+                          plan.predicted_blackout_s(), plan.prediction_basis());
+  } else {
+    absl::StrAppend(&text, "Blackout not predicted: ", plan.prediction_basis(),
+                    ".\n");
+  }
+  absl::StrAppend(&text, "Plan ", plan.plan_hash(), "\n");
   return text;
 }
 

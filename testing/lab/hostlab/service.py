@@ -8,13 +8,14 @@ from hostlab.host import BOOT_S, PAYLOAD
 
 CONFIG = "/etc/host-update.conf"
 PROGRAM = "/usr/sbin/host-update"
+CTL = "/usr/bin/hostupdatectl"  # The daemon's client.
 FAULTY = f"{PAYLOAD}/host-update-faulty"
 STORE = "/var/lib/host-update/ram/host-update"
 RESTORE_UNIT = "host-update-restore.service"
 NO_RESTORE = f"systemd.mask={RESTORE_UNIT}"  # For --append: that boot restores nothing by itself.
 UPDATE_LOG = "/var/log/update.log"
 
-OK, FAILED, NOTHING, NO_GO, NO_LIBVIRT, NO_PERMISSION, VM_NOT_BACK, BUSY = 0, 1, 2, 3, 4, 5, 6, 9
+OK, FAILED, NOTHING, NO_GO, NO_LIBVIRT, NO_PERMISSION, VM_NOT_BACK, ABORTED, OVER_BUDGET, BUSY = range(10)
 
 
 class UpdateFailed(RuntimeError):
@@ -60,13 +61,15 @@ class Service:
         quoted = f" --append '{append}'" if append else ""
         return f"update {kernel.arguments}{quoted}"
 
-    def update(self, kernel, append="", wait_for_restore=True, timeout=BOOT_S, program=PROGRAM, options=""):
-        """A whole live update into `kernel`; returns the report (None without `wait_for_restore`).
+    def update(self, kernel, append="", wait_for_restore=True, timeout=BOOT_S, program=PROGRAM, options="",
+               command=None):
+        """A whole live update into `kernel`, by `command` if that is given; returns the report (None without
+        `wait_for_restore`).
 
         UpdateFailed if the program comes back instead of jumping.
         """
         old = self.host.boot_id()
-        command = f"{program} {self.update_arguments(kernel, append)} {options}"
+        command = command or f"{program} {self.update_arguments(kernel, append)} {options}"
         # What it prints must be in a file: nobody reads it after the jump.
         pid = self.host.agent.start(f"{command} > {UPDATE_LOG} 2>&1")
 
@@ -97,8 +100,9 @@ class Service:
         """What an update that is over must not leave: names of files in preserved memory and the runtime folder."""
         found = self.host.run(f"find {STORE} -mindepth 1 \\( -path '*/running' -o -path '*/running/*' \\) -prune -o "
                               f"-mindepth 1 -print; find /run/host-update -type s -o -name 'journal*'").out.split()
-        empty_folders = {f"{STORE}/{name}" for name in ("incoming", "discarded")}
-        return [path for path in found if path not in empty_folders]
+        expected = {f"{STORE}/{name}" for name in ("incoming", "discarded")}
+        expected |= {f"/run/host-update/{name}.sock" for name in ("api", "api-ro", "worker")}
+        return [path for path in found if path not in expected]
 
 
 class Handover:
