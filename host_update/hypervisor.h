@@ -106,6 +106,20 @@ struct RestorableVm {
   SavedVm saved;
 };
 
+// How a persistent definition is to be changed for updates in place.
+struct DefinitionEdit {
+  // "file" or "memfd": where RAM is to come from. Empty: undo.
+  std::string memory_source;
+  std::string original;  // To undo: the definition as it was before.
+  bool dry_run = false;  // Only say what would come of it.
+};
+
+// Texts of a persistent definition. Equal: nothing is to be changed.
+struct DefinitionChange {
+  std::string before;
+  std::string after;
+};
+
 struct HypervisorVersions {
   std::string libvirt;  // Of the daemon: "11.3.0"
   std::string qemu;     // That new VMs would get: "10.0.2"
@@ -151,6 +165,11 @@ class Hypervisor {
 
   // Tells the network where the VM's NICs are now (gratuitous ARP).
   virtual absl::Status Announce(const VmRef& vm, absl::Time deadline) = 0;
+
+  // Changes a VM's persistent definition; what runs is left alone.
+  // kFailedPrecondition: it has none, or can't be changed so.
+  virtual absl::StatusOr<DefinitionChange> EditDefinition(
+      const VmRef& vm, const DefinitionEdit& edit, absl::Time deadline) = 0;
 
   // Starts a VM that is off, as at host boot.
   virtual absl::Status Start(const VmRef& vm, absl::Time deadline) = 0;

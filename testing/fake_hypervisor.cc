@@ -191,6 +191,19 @@ absl::Status FakeHypervisor::Announce(const VmRef& ref, absl::Time) {
   return absl::OkStatus();
 }
 
+absl::StatusOr<DefinitionChange> FakeHypervisor::EditDefinition(
+    const VmRef& ref, const DefinitionEdit& edit, absl::Time) {
+  std::lock_guard lock(mutex_);
+  LU_ASSIGN_OR_RETURN(Vm * vm, Enter("EditDefinition", ref));
+  DefinitionChange change = {
+      .before = vm->definition,
+      .after = edit.memory_source.empty()
+                   ? edit.original
+                   : absl::StrCat("memory from ", edit.memory_source)};
+  if (!edit.dry_run) vm->definition = change.after;
+  return change;
+}
+
 absl::Status FakeHypervisor::Start(const VmRef& ref, absl::Time) {
   std::lock_guard lock(mutex_);
   LU_ASSIGN_OR_RETURN(Vm * vm, Enter("Start", ref));

@@ -24,6 +24,7 @@ class FakeHypervisor final : public Hypervisor {
     int saves = 0;
     bool save_pending = false;  // Saved, not resumed since.
     int announced = 0;
+    std::string definition = "memory of its own";
     std::string loaded_state;  // Device state it was restored from.
     UniqueFd ram;              // QEMU's own fd; unset while off.
   };
@@ -60,6 +61,9 @@ class FakeHypervisor final : public Hypervisor {
   absl::Status Resume(const VmRef& vm, bool run, absl::Time deadline) override;
   absl::Status Restore(const RestorableVm& vm, absl::Time deadline) override;
   absl::Status Announce(const VmRef& vm, absl::Time deadline) override;
+  absl::StatusOr<DefinitionChange> EditDefinition(const VmRef& vm,
+                                                  const DefinitionEdit& edit,
+                                                  absl::Time deadline) override;
   absl::Status Start(const VmRef& vm, absl::Time deadline) override;
 
  private:

@@ -5,6 +5,7 @@
 #include "absl/strings/str_cat.h"
 #include "base/log.h"
 #include "base/status_code.h"
+#include "host_update/enable.h"
 #include "host_update/history.h"
 #include "host_update/journal.h"
 #include "host_update/live_update.h"
@@ -160,6 +161,22 @@ ExitCode Report(const Options& options, const Dependencies& deps,
   return ExitCode::kOk;
 }
 
+ExitCode Enable(const Options& options, const Dependencies& deps,
+                Output& output) {
+  const absl::StatusOr<EnableReport> report =
+      EnableVm({.vm = options.enable_vm,
+                .undo = options.undo,
+                .dry_run = options.dry_run,
+                .backend = options.request.backend},
+               deps);
+  if (absl::IsNotFound(report.status())) {
+    return NothingToDo(report.status(), output);
+  }
+  if (!report.ok()) return Fail(report.status(), output);
+  output.Put(*report, EnableText(*report));
+  return ExitCode::kOk;
+}
+
 }  // namespace
 
 ExitCode ExitCodeOf(const absl::Status& status) {
@@ -195,6 +212,8 @@ ExitCode RunCommand(const Options& options, const ClockSample& first_line,
       return Abort(deps, output);
     case Command::kReport:
       return Report(options, deps, output);
+    case Command::kEnable:
+      return Enable(options, deps, output);
     case Command::kLibvirtHook:  // RunLibvirtHook, which needs none of this.
     case Command::kWorker:       // It does one of the others.
       break;

@@ -13,10 +13,10 @@ enum class ExitCode : int {
   kNoGo = 3,          // The check found an error.
   kNoHypervisor = 4,  // libvirt can't be reached.
   kNoPermission = 5,
-  kVmNotBack = 6,  // A VM does not run that ran before.
-  kAborted = 7,    // On request (SIGINT, SIGTERM); VMs run as before.
+  kVmNotBack = 6,   // A VM does not run that ran before.
+  kAborted = 7,     // On request (SIGINT, SIGTERM); VMs run as before.
   kOverBudget = 8,  // The blackout is predicted to exceed its limit.
-  kBusy = 9,       // Another update, restore or abort is under way.
+  kBusy = 9,        // Another update, restore or abort is under way.
   kUsage = 64,
 };
 

@@ -11,8 +11,6 @@
 namespace live_update {
 namespace {
 
-
-
 constexpr char kConfigFile[] = "/etc/host-update.conf";
 
 constexpr char kFooter[] =
@@ -135,8 +133,9 @@ std::variant<Options, int> ParseOptions(int argc, char** argv) {
              "Longest wait for one VM's state");
   AddSeconds(*update, "--sync-timeout", options.limits.sync,
              "Longest wait for file systems to be written out");
-  update->add_option("--plan", options.request.plan_hash,
-                     "Only if the plan still has this hash")
+  update
+      ->add_option("--plan", options.request.plan_hash,
+                   "Only if the plan still has this hash")
       ->type_name("HASH");
   update
       ->add_option("--max-blackout", options.request.max_blackout_s,
@@ -185,6 +184,15 @@ std::variant<Options, int> ParseOptions(int argc, char** argv) {
   report->add_option("id", options.report_id,
                      "Its id; the last update if absent");
 
+  CLI::App* enable = app.add_subcommand(
+      "enable",
+      "Put what an update in place needs into a VM's persistent definition; "
+      "holds from its next start");
+  enable->add_option("vm", options.enable_vm, "Its name or UUID")->required();
+  enable->add_flag("--undo", options.undo, "Change back what this changed");
+  enable->add_flag("--dry-run", options.dry_run,
+                   "Only print what would change");
+
   CLI::App* hook = app.add_subcommand(
       "libvirt-hook", "What /etc/libvirt/hooks/qemu.d/host-update calls");
   hook->add_option("arguments", options.hook_arguments)->expected(3, 4);
@@ -206,6 +214,7 @@ std::variant<Options, int> ParseOptions(int argc, char** argv) {
   if (status->parsed()) options.command = Command::kStatus;
   if (abort->parsed()) options.command = Command::kAbort;
   if (report->parsed()) options.command = Command::kReport;
+  if (enable->parsed()) options.command = Command::kEnable;
   if (hook->parsed()) options.command = Command::kLibvirtHook;
   if (worker->parsed()) options.command = Command::kWorker;
   return options;

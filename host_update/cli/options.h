@@ -21,6 +21,7 @@ enum class Command {
   kStatus,
   kAbort,
   kReport,
+  kEnable,
   kLibvirtHook,
   kWorker,
 };
@@ -37,11 +38,13 @@ struct Options {
 
   UpdateRequest request;        // check, update
   bool no_initrd = false;       // check, update: none is meant to be there.
-  bool dry_run = false;         // update
+  bool dry_run = false;         // update, enable
   std::string retry_vm;         // restore
   std::string discard_vm;       // restore
   bool hold_autostart = false;  // restore
   std::string report_id;        // report
+  std::string enable_vm;        // enable
+  bool undo = false;            // enable
   // libvirt-hook: domain, operation, sub-operation, extra; as libvirt has them.
   std::vector<std::string> hook_arguments;
 };

@@ -112,10 +112,10 @@ ExitCode Run(const Options& options, const ClockSample& first_line,
   };
   deps.read_target = loader::ReadTargetKernel;
   if (absl::Status status = SetHandover(options, deps.handover); !status.ok()) {
-    return Fail(status,
-                absl::IsInvalidArgument(status) ? ExitCode::kUsage
-                                                : ExitCodeOf(status),
-                output);
+    return Fail(
+        status,
+        absl::IsInvalidArgument(status) ? ExitCode::kUsage : ExitCodeOf(status),
+        output);
   }
   loader::LinuxKexec kexec;
   deps.kexec = &kexec;
@@ -123,7 +123,8 @@ ExitCode Run(const Options& options, const ClockSample& first_line,
   const absl::StatusOr<std::unique_ptr<PreservedMemory>> memory =
       OpenMemory(options);
   if (!memory.ok() && options.command != Command::kCheck &&
-      options.command != Command::kReport) {
+      options.command != Command::kReport &&
+      options.command != Command::kEnable) {
     return Fail(memory.status(),
                 absl::IsNotFound(memory.status()) ? ExitCode::kNothingToDo
                                                   : ExitCodeOf(memory.status()),
@@ -163,11 +164,11 @@ ExitCode RunWorker(const Options& options, const ClockSample& first_line,
   const absl::StatusOr<Options> asked = ReceiveOptions(options, session);
   ExitCode code = ExitCode::kUsage;
   if (!asked.ok()) {
-    code = Fail(asked.status(),
-                absl::IsPermissionDenied(asked.status())
-                    ? ExitCode::kNoPermission
-                    : ExitCode::kUsage,
-                session);
+    code =
+        Fail(asked.status(),
+             absl::IsPermissionDenied(asked.status()) ? ExitCode::kNoPermission
+                                                      : ExitCode::kUsage,
+             session);
   } else {
     session.WatchForHangup([] { stop_asked = true; });
     code = Run(*asked, first_line, clock, adjust, session);

@@ -271,6 +271,15 @@ int Finish(Session& session) {
   return begun.ok() ? Begun(session, begun.value) : session.Fail(*begun.error);
 }
 
+int Enable(Session& session) {
+  v1::EnableVmRequest request;
+  request.set_vm(session.options.vm);
+  request.set_undo(session.options.undo);
+  request.set_dry_run(session.options.dry_run);
+  request.set_reason(session.options.reason);
+  return CallAndPrint(session, &Client::Stub::EnableVm, request, &EnableText);
+}
+
 int History(Session& session) {
   v1::ListOperationsRequest request;
   request.set_limit(session.options.limit);
@@ -325,6 +334,8 @@ int RunCommand(const Options& options, const Console& console) {
     case Command::kVms:
       return CallAndPrint(session, &Client::Stub::ListVms, v1::ListVmsRequest(),
                           &VmsText);
+    case Command::kEnable:
+      return Enable(session);
     case Command::kHistory:
       return History(session);
     case Command::kReport:

@@ -416,6 +416,19 @@ TEST_F(CommandsTest, AbortIsDoneWhenTheOperationIsAborted) {
   EXPECT_THAT(Run(Command::kAbort), ExitsWith(ExitCode::kVmNotBack));
 }
 
+TEST_F(CommandsTest, EnableShowsWhatChanges) {
+  options_.vm = "db";
+  options_.dry_run = true;
+  EXPECT_THAT(Run(Command::kEnable), ExitsWith(ExitCode::kOk));
+  EXPECT_THAT(out_, HasSubstr("+<access mode='shared'/>"));
+  EXPECT_EQ(fake_.enable_request.vm(), "db");
+  EXPECT_TRUE(fake_.enable_request.dry_run());
+  EXPECT_FALSE(fake_.enable_request.undo());
+  options_.undo = true;
+  EXPECT_THAT(Run(Command::kEnable), ExitsWith(ExitCode::kOk));
+  EXPECT_TRUE(fake_.enable_request.undo());
+}
+
 TEST_F(CommandsTest, RecoverAndFinishNameTheVm) {
   AddUpdate(v1::Operation::SUCCEEDED, 0);
   options_.vm = "db";

@@ -171,4 +171,14 @@ grpc::Status FakeHostUpdate::Finish(Context*, const v1::FinishRequest* request,
   return Answer("Finish", operations.at(0), response);
 }
 
+grpc::Status FakeHostUpdate::EnableVm(Context*,
+                                      const v1::EnableVmRequest* request,
+                                      EnableReport* response) {
+  enable_request = *request;
+  response->set_vm(request->vm());
+  response->set_changed(true);
+  response->set_diff("+<access mode='shared'/>\n");
+  return grpc::Status::OK;
+}
+
 }  // namespace live_update::ctl

@@ -58,6 +58,7 @@ class FakeHostUpdate final : public v1::HostUpdate::Service {
   v1::AbortRequest abort_request;
   v1::RecoverRequest recover_request;
   v1::FinishRequest finish_request;
+  v1::EnableVmRequest enable_request;
   std::vector<v1::WatchRequest> watch_requests;
 
  private:
@@ -87,6 +88,8 @@ class FakeHostUpdate final : public v1::HostUpdate::Service {
                        v1::Operation* response) override;
   grpc::Status Finish(Context*, const v1::FinishRequest* request,
                       v1::Operation* response) override;
+  grpc::Status EnableVm(Context*, const v1::EnableVmRequest* request,
+                        EnableReport* response) override;
 
   // Records the call; returns `error`, or OK with `response` filled in.
   template <typename Message>

@@ -230,6 +230,16 @@ void AddCommands(CLI::App& app, Options& options, Commands& commands) {
   AddBegin(*finish, options);
   AddYes(*finish, options);
 
+  CLI::App* enable =
+      add(Command::kEnable, "enable",
+          "Put what an update in place needs into a VM's persistent "
+          "definition; holds from its next start");
+  enable->add_option("vm", options.vm, "Name or UUID")->required();
+  enable->add_flag("--undo", options.undo, "Change back what this changed");
+  enable->add_flag("--dry-run", options.dry_run,
+                   "Only print what would change");
+  AddReason(*enable, options);
+
   CLI::App* rollback =
       add(Command::kRollback, "rollback",
           "Go back, live, to the kernel that the last successful update came "

@@ -29,6 +29,7 @@ enum class Command {
   kReport,
   kRecover,
   kFinish,
+  kEnable,
   kRollback,
   kVersion,
 };
@@ -54,6 +55,8 @@ struct Options {
   bool no_wait = false;                // what begins an operation
   bool yes = false;                    // update, rollback, finish
   std::string id;                      // watch, report; empty: the last one.
+  bool undo = false;                   // enable
+  bool dry_run = false;                // enable
   std::string vm;                      // recover, finish; empty: all.
   uint32_t limit = 0;                  // history; 0: the daemon's default.
 };

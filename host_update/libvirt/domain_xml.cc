@@ -230,27 +230,6 @@ void TakeMemoryFromMemfd(xmlNode* domain) {
   SetAttribute(access, "mode", "shared");
 }
 
-absl::Status AddIncoming(xmlNode* domain, absl::string_view cpr_socket) {
-  const auto* const href = reinterpret_cast<const xmlChar*>(kQemuNamespace);
-  xmlNs* ns = xmlSearchNsByHref(domain->doc, domain, href);
-  // The prefix is free to choose, but may be taken by another namespace.
-  for (const char* prefix : {"qemu", "host-update-qemu"}) {
-    if (ns == nullptr) {
-      ns = xmlNewNs(domain, href, reinterpret_cast<const xmlChar*>(prefix));
-    }
-  }
-  if (ns == nullptr) {
-    return absl::InvalidArgumentError(
-        "domain XML: no room for QEMU's namespace");
-  }
-  xmlNode* line = QemuChild(domain, "commandline");
-  if (line == nullptr) line = AddChild(domain, ns, "commandline");
-  SetAttribute(AddChild(line, ns, "arg"), "value", "-incoming");
-  SetAttribute(AddChild(line, ns, "arg"), "value",
-               IncomingCprChannel(cpr_socket));
-  return absl::OkStatus();
-}
-
 }  // namespace
 
 absl::StatusOr<DomainFacts> ReadDomainXml(absl::string_view xml) {
@@ -279,7 +258,8 @@ absl::StatusOr<std::string> DomainXmlForRestore(
   xmlNode* const domain = xmlDocGetRootElement(doc.get());
   RemoveAdditions(domain, own_directory);
   TakeMemoryFromMemfd(domain);
-  LU_RETURN_IF_ERROR(AddIncoming(domain, cpr_socket));
+  LU_RETURN_IF_ERROR(
+      AddQemuArguments(domain, {"-incoming", IncomingCprChannel(cpr_socket)}));
   return ToString(doc);
 }
 

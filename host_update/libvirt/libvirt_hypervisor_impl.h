@@ -36,6 +36,9 @@ class LibvirtHypervisor : public Hypervisor {
   absl::Status Resume(const VmRef& vm, bool run, absl::Time deadline) override;
   absl::Status Restore(const RestorableVm& vm, absl::Time deadline) override;
   absl::Status Announce(const VmRef& vm, absl::Time deadline) override;
+  absl::StatusOr<DefinitionChange> EditDefinition(const VmRef& vm,
+                                                  const DefinitionEdit& edit,
+                                                  absl::Time deadline) override;
   absl::Status Start(const VmRef& vm, absl::Time deadline) override;
 
  private:

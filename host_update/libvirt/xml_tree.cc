@@ -137,6 +137,28 @@ xmlNode* AddChild(xmlNode* parent, xmlNs* ns, const char* name) {
   return node;
 }
 
+absl::Status AddQemuArguments(xmlNode* domain,
+                              const std::vector<std::string>& values) {
+  const auto* const href = reinterpret_cast<const xmlChar*>(kQemuNamespace);
+  xmlNs* ns = xmlSearchNsByHref(domain->doc, domain, href);
+  // The prefix is free to choose, but may be taken by another namespace.
+  for (const char* prefix : {"qemu", "host-update-qemu"}) {
+    if (ns == nullptr) {
+      ns = xmlNewNs(domain, href, reinterpret_cast<const xmlChar*>(prefix));
+    }
+  }
+  if (ns == nullptr) {
+    return absl::InvalidArgumentError(
+        "domain XML: no room for QEMU's namespace");
+  }
+  xmlNode* line = QemuChild(domain, "commandline");
+  if (line == nullptr) line = AddChild(domain, ns, "commandline");
+  for (const std::string& value : values) {
+    SetAttribute(AddChild(line, ns, "arg"), "value", value);
+  }
+  return absl::OkStatus();
+}
+
 void Remove(xmlNode* node) {
   xmlNode* const before = node->prev;
   if (before != nullptr && xmlIsBlankNode(before) == 1) {

@@ -51,6 +51,10 @@ std::string Text(const xmlNode* node);
 // Adds an element without namespace (`ns` null) or in `ns`.
 xmlNode* AddChild(xmlNode* parent, xmlNs* ns, const char* name);
 
+// Adds <qemu:arg>s to <qemu:commandline>, which is made if need be.
+absl::Status AddQemuArguments(xmlNode* domain,
+                              const std::vector<std::string>& values);
+
 // Takes it out, with the blanks before it.
 void Remove(xmlNode* node);
 

@@ -198,4 +198,9 @@ std::string StatusText(const HostStatus& status) {
   return text;
 }
 
+std::string EnableText(const EnableReport& report) {
+  return absl::StrCat(report.diff(), report.vm(), ": ", report.takes_effect(),
+                      "\n");
+}
+
 }  // namespace live_update

@@ -14,6 +14,7 @@ std::string CheckText(const CheckReport& check);
 std::string PlanText(const UpdatePlan& plan);
 std::string ReportText(const UpdateReport& report);
 std::string StatusText(const HostStatus& status);
+std::string EnableText(const EnableReport& report);
 
 }  // namespace live_update
 

@@ -17,7 +17,7 @@ namespace live_update {
 namespace {
 
 constexpr int kLargestMessage = 64 << 10;  // Bytes, of a client's.
-constexpr int kMostThreads = 16;           // Of one connection; a stream needs one.
+constexpr int kMostThreads = 16;  // Of one connection; a stream needs one.
 constexpr int kMostStreams = 12;
 constexpr auto kGrace = std::chrono::milliseconds(200);
 

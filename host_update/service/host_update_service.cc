@@ -74,8 +74,8 @@ absl::Status CheckReason(const std::string& reason) {
 
 grpc::Status HostUpdateService::MayManage(const char* call) const {
   if (may_manage_) return grpc::Status::OK;
-  LogWarning(absl::StrCat("audit: ", call, " refused to ",
-                          caller_.Description()));
+  LogWarning(
+      absl::StrCat("audit: ", call, " refused to ", caller_.Description()));
   return ToGrpc(
       WithCode(absl::PermissionDeniedError(absl::StrCat(
                    call, " is for root and members of host-update-admin")),
@@ -87,8 +87,8 @@ grpc::Status HostUpdateService::MayManage(const char* call) const {
 void HostUpdateService::Audit(const char* call, const std::string& what,
                               const std::string& reason) const {
   LogInfo(absl::StrCat("audit: ", call, " by ", caller_.Description(), ": ",
-                       OneLine(what), reason.empty() ? "" : "; reason: ",
-                       OneLine(reason)));
+                       OneLine(what),
+                       reason.empty() ? "" : "; reason: ", OneLine(reason)));
 }
 
 grpc::Status HostUpdateService::Ask(const Context& context,
@@ -147,9 +147,9 @@ grpc::Status HostUpdateService::ListVms(Context* context,
         *entry.add_blockers() = finding;
       }
     }
-    entry.set_way(vm.state() == "off"              ? "none"
+    entry.set_way(vm.state() == "off"        ? "none"
                   : entry.blockers().empty() ? "in-place"
-                                                   : "refuse");
+                                             : "refuse");
   }
   return grpc::Status::OK;
 }
@@ -178,9 +178,9 @@ grpc::Status HostUpdateService::GetOperation(
   return grpc::Status::OK;
 }
 
-grpc::Status HostUpdateService::GetReport(
-    Context* context, const v1::GetReportRequest* request,
-    UpdateReport* report) {
+grpc::Status HostUpdateService::GetReport(Context* context,
+                                          const v1::GetReportRequest* request,
+                                          UpdateReport* report) {
   WorkerRequest ask;
   ask.mutable_report()->set_update_id(request->update_id());
   WorkerReply::Result result;
@@ -210,8 +210,7 @@ grpc::Status HostUpdateService::Watch(Context* context,
         operation.has_value() && operation->state() != v1::Operation::RUNNING;
     const absl::Time until =
         ended ? absl::InfinitePast() : absl::Now() + kWatchInterval;
-    for (const v1::Event& event :
-         parts_.store.EventsAfter(seen, id, until)) {
+    for (const v1::Event& event : parts_.store.EventsAfter(seen, id, until)) {
       if (!writer->Write(event)) return grpc::Status::CANCELLED;
       seen = event.sequence();
     }
@@ -290,8 +289,7 @@ grpc::Status HostUpdateService::Execute(Context*,
       operation);
 }
 
-grpc::Status HostUpdateService::Abort(Context*,
-                                      const v1::AbortRequest* request,
+grpc::Status HostUpdateService::Abort(Context*, const v1::AbortRequest* request,
                                       v1::Operation* operation) {
   if (grpc::Status may = MayManage("Abort"); !may.ok()) return may;
   std::string id = request->operation_id();
@@ -352,6 +350,27 @@ grpc::Status HostUpdateService::Finish(Context*,
         return worker;
       },
       operation);
+}
+
+grpc::Status HostUpdateService::EnableVm(Context* context,
+                                         const v1::EnableVmRequest* request,
+                                         EnableReport* report) {
+  if (grpc::Status may = MayManage("EnableVm"); !may.ok()) return may;
+  if (absl::Status reason = CheckReason(request->reason()); !reason.ok()) {
+    return ToGrpc(reason, "give a shorter one", kNothingTouched);
+  }
+  if (!request->dry_run()) {
+    Audit(request->undo() ? "EnableVm (undo)" : "EnableVm", request->vm(),
+          request->reason());
+  }
+  WorkerRequest ask;
+  *ask.mutable_enable() = *request;
+  WorkerReply::Result result;
+  if (grpc::Status asked = Ask(*context, ask, result); !asked.ok()) {
+    return asked;
+  }
+  *report = std::move(*result.mutable_enable());
+  return grpc::Status::OK;
 }
 
 }  // namespace live_update

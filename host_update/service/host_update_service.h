@@ -54,6 +54,8 @@ class HostUpdateService : public v1::HostUpdate::Service {
                        v1::Operation* operation) override;
   grpc::Status Finish(Context*, const v1::FinishRequest* request,
                       v1::Operation* operation) override;
+  grpc::Status EnableVm(Context* context, const v1::EnableVmRequest* request,
+                        EnableReport* report) override;
 
  private:
   // PERMISSION_DENIED for who may only read.

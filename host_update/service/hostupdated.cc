@@ -147,9 +147,10 @@ absl::Status Run(const DaemonOptions& options) {
 
 int main(int argc, char** argv) {
   live_update::DaemonOptions options;
-  CLI::App app{"The live-update service: answers hostupdatectl and management "
-               "stacks.",
-               "hostupdated"};
+  CLI::App app{
+      "The live-update service: answers hostupdatectl and management "
+      "stacks.",
+      "hostupdated"};
   app.set_version_flag("--version",
                        std::string("hostupdated ") + live_update::kVersion);
   app.add_option("--worker-socket", options.worker_socket,

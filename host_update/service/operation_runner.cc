@@ -59,8 +59,8 @@ Ending EndingOf(const UpdateReport& report, ExitCode exit_code) {
   ending.error = report.reason();
   const std::string missing = VmsNotBack(report);
   if (!missing.empty()) {
-    ending.error = absl::StrCat(ending.error, ending.error.empty() ? "" : "; ",
-                                missing);
+    ending.error =
+        absl::StrCat(ending.error, ending.error.empty() ? "" : "; ", missing);
   }
   return ending;
 }
@@ -122,14 +122,15 @@ absl::StatusOr<v1::Operation> OperationRunner::Start(
   }
   absl::MutexLock lock(&mutex_);
   WorkerCall& running = *(calls_[begun.id()] = *std::move(call));
-  threads_.emplace_back([this, id = begun.id(), &running] { Run(id, running); });
+  threads_.emplace_back(
+      [this, id = begun.id(), &running] { Run(id, running); });
   return begun;
 }
 
 void OperationRunner::Run(const std::string& id, WorkerCall& call) {
-  const absl::StatusOr<WorkerReply::Result> result = call.Wait(
-      [&](const std::string& phase) { store_.EnterPhase(id, phase); },
-      kLongestPhase);
+  const absl::StatusOr<WorkerReply::Result> result =
+      call.Wait([&](const std::string& phase) { store_.EnterPhase(id, phase); },
+                kLongestPhase);
   if (result.ok()) {
     store_.End(id, EndingOf(*result, WasAborted(id)));
   } else {
@@ -208,8 +209,9 @@ Ending OperationRunner::SettleInThisBoot(const v1::Operation& operation) {
 
 Ending OperationRunner::SettleOfEarlierBoot(const v1::Operation& operation) {
   if (operation.kind() != v1::Operation::UPDATE) {
-    return {.error = "interrupted by a boot; `hostupdatectl status` says which "
-                     "VMs wait"};
+    return {.error =
+                "interrupted by a boot; `hostupdatectl status` says which "
+                "VMs wait"};
   }
   WorkerRequest request;
   request.mutable_report()->set_update_id(operation.id());

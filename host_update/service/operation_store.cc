@@ -121,10 +121,10 @@ absl::StatusOr<v1::Operation> OperationStore::Begin(v1::Operation operation,
   }
   for (const auto& [id, stored] : operations_) {
     if (stored.operation().state() != v1::Operation::RUNNING) continue;
-    return WithCode(absl::UnavailableError(absl::StrCat(
-                        "operation ", id, " runs, since ",
-                        stored.operation().started_at())),
-                    "BUSY");
+    return WithCode(
+        absl::UnavailableError(absl::StrCat("operation ", id, " runs, since ",
+                                            stored.operation().started_at())),
+        "BUSY");
   }
   operation.set_id(NewUpdateId());
   operation.set_state(v1::Operation::RUNNING);

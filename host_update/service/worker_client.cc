@@ -23,13 +23,13 @@ class SocketWorkerClient : public WorkerClient {
       const WorkerRequest& request) override {
     absl::StatusOr<UniqueFd> socket = ConnectUnix(path_);
     if (!socket.ok()) {
-      return absl::UnavailableError(absl::StrCat(
-          "no worker can be reached: ", socket.status().message()));
+      return absl::UnavailableError(absl::StrCat("no worker can be reached: ",
+                                                 socket.status().message()));
     }
-    LU_RETURN_IF_ERROR(Annotate(
-        SendMessage(socket->get(), request, kLargestRequest,
-                    absl::Now() + kSendTimeout),
-        "ask the worker"));
+    LU_RETURN_IF_ERROR(
+        Annotate(SendMessage(socket->get(), request, kLargestRequest,
+                             absl::Now() + kSendTimeout),
+                 "ask the worker"));
     return std::make_unique<WorkerCall>(*std::move(socket));
   }
 

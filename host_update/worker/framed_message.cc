@@ -57,8 +57,7 @@ absl::Status SendMessage(int socket,
 absl::Status ReceiveMessage(int socket, google::protobuf::MessageLite& message,
                             uint32_t limit, absl::Time deadline) {
   std::array<uint8_t, kPrefixBytes> prefix;
-  LU_RETURN_IF_ERROR(
-      ReceiveExactly(socket, absl::MakeSpan(prefix), deadline));
+  LU_RETURN_IF_ERROR(ReceiveExactly(socket, absl::MakeSpan(prefix), deadline));
   uint32_t size = 0;
   for (size_t i = 0; i < kPrefixBytes; ++i) {
     size |= uint32_t{prefix[i]} << (8 * i);

@@ -12,7 +12,8 @@
 
 namespace live_update {
 
-// Largest request, which a process with all privileges reads, and largest reply.
+// Largest request, which a process with all privileges reads, and largest
+// reply.
 inline constexpr uint32_t kLargestRequest = 64 << 10;  // Bytes.
 inline constexpr uint32_t kLargestReply = 64 << 20;
 

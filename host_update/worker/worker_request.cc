@@ -35,9 +35,8 @@ bool IsPrintable(const std::string& text) {
 absl::Status CheckPath(const std::string& path, absl::string_view what) {
   if (path.size() > kLongestPath || !absl::StartsWith(path, "/") ||
       !IsPrintable(path)) {
-    return absl::InvalidArgumentError(
-        absl::StrCat(what, " must be an absolute path of at most ",
-                     kLongestPath, " bytes"));
+    return absl::InvalidArgumentError(absl::StrCat(
+        what, " must be an absolute path of at most ", kLongestPath, " bytes"));
   }
   return absl::OkStatus();
 }
@@ -149,6 +148,15 @@ absl::StatusOr<Options> OptionsOf(const WorkerRequest& request,
       }
       options.report_id = request.report().update_id();
       return options;
+    case WorkerRequest::kEnable:
+      options.command = Command::kEnable;
+      options.undo = request.enable().undo();
+      options.dry_run = request.enable().dry_run();
+      if (request.enable().vm().empty()) {
+        return absl::InvalidArgumentError("which VM is to be enabled?");
+      }
+      LU_RETURN_IF_ERROR(SetVm(request.enable().vm(), options.enable_vm));
+      return options;
     case WorkerRequest::REQUEST_NOT_SET:
       break;
   }
@@ -172,7 +180,8 @@ absl::Status CheckOwnedByRoot(const std::string& path) {
         ((file.st_mode & S_IWGRP) != 0 && file.st_gid != 0) ||
         (is_file && !S_ISREG(file.st_mode)) || sticky) {
       return absl::PermissionDeniedError(absl::StrCat(
-          at, " is not root's alone to write: a kernel is booted through the "
+          at,
+          " is not root's alone to write: a kernel is booted through the "
           "service only from where root put it (/boot)"));
     }
     if (at == "/") return absl::OkStatus();

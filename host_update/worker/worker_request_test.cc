@@ -70,6 +70,21 @@ TEST(WorkerRequestTest, RecoverAndFinishNameTheirVm) {
               StatusIs(absl::StatusCode::kInvalidArgument, _));
 }
 
+TEST(WorkerRequestTest, EnableNamesItsVmAndWhatToDo) {
+  WorkerRequest request;
+  request.mutable_enable()->set_vm("db");
+  request.mutable_enable()->set_undo(true);
+  const absl::StatusOr<Options> options = OptionsOf(request, {});
+  ASSERT_THAT(options, IsOk());
+  EXPECT_EQ(options->command, Command::kEnable);
+  EXPECT_EQ(options->enable_vm, "db");
+  EXPECT_TRUE(options->undo);
+  EXPECT_FALSE(options->dry_run);
+  request.mutable_enable()->clear_vm();
+  EXPECT_THAT(OptionsOf(request, {}),
+              StatusIs(absl::StatusCode::kInvalidArgument, _));
+}
+
 TEST(WorkerRequestTest, RefusesWhatIsNotInOrder) {
   const auto refuses = [](auto change) {
     WorkerRequest request = Update();

@@ -26,10 +26,10 @@ constexpr absl::Duration kReplyTimeout = absl::Seconds(2);
 
 absl::StatusOr<WorkerRequest> WorkerSession::ReadRequest() {
   WorkerRequest request;
-  LU_RETURN_IF_ERROR(Annotate(
-      ReceiveMessage(socket_.get(), request, kLargestRequest,
-                     absl::Now() + kRequestTimeout),
-      "read the request"));
+  LU_RETURN_IF_ERROR(
+      Annotate(ReceiveMessage(socket_.get(), request, kLargestRequest,
+                              absl::Now() + kRequestTimeout),
+               "read the request"));
   return request;
 }
 
@@ -52,6 +52,8 @@ void WorkerSession::Put(const google::protobuf::Message& message,
     *result_.mutable_report() = *report;
   } else if (const auto* status = dynamic_cast<const HostStatus*>(&message)) {
     *result_.mutable_status() = *status;
+  } else if (const auto* enable = dynamic_cast<const EnableReport*>(&message)) {
+    *result_.mutable_enable() = *enable;
   }
 }
 

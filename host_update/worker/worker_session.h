@@ -22,9 +22,9 @@ class WorkerSession : public Output {
   // To be called first, once. Waits at most a few seconds.
   absl::StatusOr<WorkerRequest> ReadRequest();
 
-  // Calls `gone` (from another thread) when the daemon closes the connection, or
-  // its sending half, which is how it asks to stop. That thread lives until the
-  // process ends.
+  // Calls `gone` (from another thread) when the daemon closes the connection,
+  // or its sending half, which is how it asks to stop. That thread lives until
+  // the process ends.
   void WatchForHangup(std::function<void()> gone);
 
   // The Result goes out with the exit code, in Finish.

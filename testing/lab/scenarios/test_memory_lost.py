@@ -6,33 +6,36 @@ from hostlab import observe, service
 
 pytestmark = pytest.mark.only("luo")
 
-# Any two of the VMs (208, 365 and 208 MiB in use) go into it, the three don't.
-LIMIT = "680M"
+# The kernel charges a whole file to who asks for it: 256, 512 and 256 MiB, in parallel, and what the process itself needs. The
+# two small ones are through by then.
+LIMIT = "1060M"
 
 
 def test_memory_lost(lab):
-    """A restorer has no right to as much memory as all VMs have. The kernel gives up on a file for good when it can't charge it
-    to who asks."""
+    """The first restorer has no right to as much memory as all VMs have. The kernel kills it for that, and gives up for good on
+    the file that it was about to charge. What it leaves, the second restores."""
     host = lab.host
     before = observe.Before(host, lab.guests)
     lab.service.update(host.flavor.newer, append=service.NO_RESTORE, wait_for_restore=False)
     host.wait_for_boot()
 
     limited = host.run(f"systemd-run --quiet --wait --pipe -p KillMode=process -p MemoryMax={LIMIT} -p MemorySwapMax=0 "
-                       f"{service.PROGRAM} restore --json", 300)
-    assert limited.code == service.VM_NOT_BACK, f"exit {limited.code}: {limited.out}{limited.err}"
-    vms = {vm["name"]: vm for vm in lab.service.report()["vms"]}
-    lost = [name for name, vm in vms.items() if vm["result"] == "NOT_RESTORED"]
-    assert len(lost) == 1, vms
-    assert "--discard" in vms[lost[0]]["next_step"], vms[lost[0]]
-    for guest in lab.guests:
-        if guest.name not in lost:
-            observe.check_domain_as_before(host, guest.name, before.domains[guest.name])
-            observe.check_guest_went_on(host, guest, before.consoles[guest.name])
+                       f"{service.PROGRAM} restore", 300)
+    assert limited.code == service.FAILED, f"exit {limited.code}: {limited.out}{limited.err}"
+    assert "failed to charge" in host.sh("dmesg"), "it did not end for want of memory"
 
-    retried = lab.service.call(f"restore --retry {lost[0]}")
-    assert retried.code == service.VM_NOT_BACK, "it was not lost for good"
-    assert lab.service.call(f"restore --discard {lost[0]}").code == service.OK
+    result, report = lab.service.json("restore", timeout=300)
+    assert result.code == service.VM_NOT_BACK, f"exit {result.code}: {result.out}{result.err}"
+    vms = {vm["name"]: vm for vm in report["vms"]}
+    assert {name: vm["result"] for name, vm in vms.items()} == {
+        "vm1": "RESTORED", "vm2": "NOT_RESTORED", "vm3": "RESTORED"}, vms
+    assert "--discard" in vms["vm2"]["next_step"], vms["vm2"]
+    for guest in (lab.guests[0], lab.guests[2]):
+        observe.check_domain_as_before(host, guest.name, before.domains[guest.name])
+        observe.check_guest_went_on(host, guest, before.consoles[guest.name])
+
+    assert lab.service.call("restore --retry vm2").code == service.VM_NOT_BACK, "it was not lost for good"
+    assert lab.service.call("restore --discard vm2").code == service.OK
     assert lab.service.leftovers() == []
     assert observe.luo_descriptors(host) == []
-    lab.restart_guest(lost[0])  # Anew: its memory is gone, its definition is not.
+    lab.restart_guest("vm2")  # Anew: its memory is gone, its definition is not.
