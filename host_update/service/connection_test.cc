@@ -34,7 +34,6 @@ namespace live_update {
 namespace {
 
 using ::live_update::testing::IsOk;
-using ::testing::Contains;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 using ::testing::SizeIs;

@@ -12,9 +12,9 @@
 #include <cstdlib>
 #include <memory>
 #include <string>
+#include <variant>
 #include <vector>
 
-#include "CLI/CLI.hpp"
 #include "absl/strings/str_cat.h"
 #include "absl/time/time.h"
 #include "base/log.h"
@@ -23,6 +23,7 @@
 #include "grpcpp/ext/proto_server_reflection_plugin.h"
 #include "grpcpp/health_check_service_interface.h"
 #include "host_update/service/connections.h"
+#include "host_update/service/daemon_options.h"
 #include "host_update/service/operation_runner.h"
 #include "host_update/service/operation_store.h"
 #include "host_update/service/worker_client.h"
@@ -30,12 +31,6 @@
 
 namespace live_update {
 namespace {
-
-struct DaemonOptions {
-  std::string worker_socket = "/run/host-update/worker.sock";
-  std::string operations_dir = "/var/lib/host-update/operations";
-  std::string group = "host-update-admin";
-};
 
 struct Listener {
   UniqueFd fd;
@@ -97,6 +92,7 @@ void Serve(const std::vector<Listener>& listeners, const UniqueFd& signals,
            const DaemonOptions& options, const OperationStore& store,
            Connections& connections) {
   std::vector<pollfd> events;
+  events.reserve(listeners.size() + 1);
   for (const Listener& listener : listeners) {
     events.push_back({.fd = listener.fd.get(), .events = POLLIN, .revents = 0});
   }
@@ -146,24 +142,11 @@ absl::Status Run(const DaemonOptions& options) {
 }  // namespace live_update
 
 int main(int argc, char** argv) {
-  live_update::DaemonOptions options;
-  CLI::App app{
-      "The live-update service: answers hostupdatectl and management "
-      "stacks.",
-      "hostupdated"};
-  app.set_version_flag("--version",
-                       std::string("hostupdated ") + live_update::kVersion);
-  app.add_option("--worker-socket", options.worker_socket,
-                 "Where a connection starts a worker")
-      ->capture_default_str();
-  app.add_option("--operations-dir", options.operations_dir,
-                 "Where operations are kept")
-      ->capture_default_str();
-  app.add_option("--admin-group", options.group,
-                 "Whose members may do more than look")
-      ->capture_default_str();
-  CLI11_PARSE(app, argc, argv);
-  const absl::Status status = live_update::Run(options);
+  using live_update::DaemonOptions;
+  const std::variant<DaemonOptions, int> parsed =
+      live_update::ParseDaemonOptions(argc, argv);
+  if (const int* status = std::get_if<int>(&parsed)) return *status;
+  const absl::Status status = live_update::Run(std::get<DaemonOptions>(parsed));
   if (status.ok()) return 0;
   live_update::LogError(status.message());
   return 1;

@@ -40,6 +40,11 @@ class FaultyHypervisor final : public Hypervisor {
   absl::Status Announce(const VmRef& vm, absl::Time deadline) override {
     return real_->Announce(vm, deadline);
   }
+  absl::StatusOr<DefinitionChange> EditDefinition(
+      const VmRef& vm, const DefinitionEdit& edit,
+      absl::Time deadline) override {
+    return real_->EditDefinition(vm, edit, deadline);
+  }
   absl::Status Start(const VmRef& vm, absl::Time deadline) override {
     return real_->Start(vm, deadline);
   }

@@ -5,7 +5,7 @@ import sys
 import tempfile
 import time
 
-from hostlab import flavor, product
+from hostlab import flavor, product, service
 from hostlab.echo import EchoClient
 from hostlab.lab import running_lab
 from hostlab.update_run import live_update
@@ -25,17 +25,17 @@ def main():
         say("starting the emulated host and its three VMs (the first time this makes the host image: minutes)")
         with running_lab(logs, pathlib.Path(payload), flavor.get("dax")) as lab:
             newer = lab.host.flavor.newer
-            say(f"the host runs {lab.host.kernel()}; host-update check:")
-            print(lab.service.call(f"check {newer.arguments}").out)
-            say(f"host-update update {newer.arguments}")
+            say(f"the host runs {lab.host.kernel()}; hostupdatectl check and plan:")
+            print(lab.service.ctl(f"plan {newer.arguments}").check().out)
+            say(f"hostupdatectl update {newer.arguments} --yes")
             client = EchoClient(lab.host.echo_port)
             try:
-                run = live_update(lab, client, "newer")
+                run = live_update(lab, client, "newer", program=service.CTL, options="--yes")
                 run.check()
             finally:
                 client.stop()
-            say("updated; host-update report:\n")
-            print(lab.service.call("report").out)
+            say("updated; hostupdatectl report:\n")
+            print(lab.service.ctl("report").check().out)
             print(run.guests_view())
     say(f"logs: {logs.resolve()}")
     return 0

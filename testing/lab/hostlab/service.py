@@ -47,6 +47,17 @@ class Service:
         except ValueError:
             raise AssertionError(f"no JSON from {arguments}: exit {result.code}: {result.out}{result.err}") from None
 
+    def ctl(self, arguments, user=None, timeout=180):
+        """The same by the daemon's client, as root or another user."""
+        return self.host.run(f"{f'runuser -u {user} -- ' if user else ''}{CTL} {arguments}", timeout)
+
+    def ctl_json(self, arguments, **how):
+        result = self.ctl(arguments + " --json", **how)
+        try:
+            return result, json.loads(result.out)
+        except ValueError:
+            raise AssertionError(f"no JSON from {arguments}: exit {result.code}: {result.out}{result.err}") from None
+
     def status(self):
         result, status = self.json("status")
         result.check()

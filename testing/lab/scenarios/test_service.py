@@ -12,23 +12,8 @@ from hostlab.deadline import wait_until
 from hostlab.update_run import live_update
 
 
-def ctl(lab, arguments, user=None, timeout=180):
-    command = f"{service.CTL} {arguments}"
-    if user:
-        command = f"runuser -u {user} -- {command}"
-    return lab.host.run(command, timeout)
-
-
-def ctl_json(lab, arguments, **how):
-    result = ctl(lab, arguments + " --json", **how)
-    try:
-        return result, json.loads(result.out)
-    except ValueError:
-        raise AssertionError(f"no JSON from {arguments}: exit {result.code}: {result.out}{result.err}") from None
-
-
 def operations(lab):
-    return ctl_json(lab, "history")[1]["operations"]
+    return lab.service.ctl_json("history")[1]["operations"]
 
 
 def newest(lab):
@@ -58,7 +43,7 @@ def unharmed(lab):
 
 def start_update(lab, options=""):
     """Begins an update and returns its operation's id while VMs run."""
-    result, operation = ctl_json(lab, f"update {lab.host.flavor.newer.arguments} --yes --no-wait {options}")
+    result, operation = lab.service.ctl_json(f"update {lab.host.flavor.newer.arguments} --yes --no-wait {options}")
     assert result.code == service.OK, result.err
     return operation["id"]
 
@@ -73,15 +58,15 @@ def wait_for_phase(lab, operation_id, phase):
 
 def test_anybody_may_look(lab):
     """A user without rights sees the host and its VMs, and changes nothing."""
-    result, host = ctl_json(lab, "status", user="nobody")
+    result, host = lab.service.ctl_json("status", user="nobody")
     assert result.code == service.OK and host["status"]["kernel"] == lab.host.kernel(), host
-    result, vms = ctl_json(lab, "vms", user="nobody")
+    result, vms = lab.service.ctl_json("vms", user="nobody")
     assert {vm["name"]: vm["way"] for vm in vms["vms"]} == {guest.name: "in-place" for guest in lab.guests}
     before = operations(lab)
     for call in (f"update {lab.host.flavor.newer.arguments} --yes", "recover vm1", "finish vm1 --yes"):
-        assert ctl(lab, call, user="nobody").code == service.NO_PERMISSION, call
+        assert lab.service.ctl(call, user="nobody").code == service.NO_PERMISSION, call
         # Not even through the socket that he can open.
-        refused = ctl(lab, f"--socket /run/host-update/api-ro.sock {call}", user="nobody")
+        refused = lab.service.ctl(f"--socket /run/host-update/api-ro.sock {call}", user="nobody")
         assert refused.code == service.NO_PERMISSION, f"{call}: exit {refused.code}: {refused.err}"
     assert operations(lab) == before
 
@@ -98,26 +83,26 @@ def test_daemon_has_no_privileges(lab):
 def test_check_and_plan(lab, unharmed):
     """Both answer like host-update does; the plan has the hash that an update can be held to."""
     kernel = lab.host.flavor.newer
-    result, check = ctl_json(lab, f"check {kernel.arguments}")
+    result, check = lab.service.ctl_json(f"check {kernel.arguments}")
     assert result.code == service.OK and check["go"], check
-    result, plan = ctl_json(lab, f"plan {kernel.arguments}")
+    result, plan = lab.service.ctl_json(f"plan {kernel.arguments}")
     assert result.code == service.OK and plan["plan_hash"]
     assert {vm["name"] for vm in plan["vms"]} == {guest.name for guest in lab.guests}
-    result, check = ctl_json(lab, "check --kernel /etc/fstab --no-initrd")
+    result, check = lab.service.ctl_json("check --kernel /etc/fstab --no-initrd")
     assert result.code == service.NO_GO and not check["go"]
 
 
 def test_what_is_refused(lab, unharmed):
     """A plan that is out of date, a blackout that nobody can predict, a kernel that anybody could have written."""
     kernel = lab.host.flavor.newer
-    stale = ctl(lab, f"update {kernel.arguments} --yes --plan 0123")
+    stale = lab.service.ctl(f"update {kernel.arguments} --yes --plan 0123")
     assert stale.code == service.FAILED and "plan" in stale.out + stale.err
-    budget = ctl(lab, f"update {kernel.arguments} --yes --max-blackout 5")
+    budget = lab.service.ctl(f"update {kernel.arguments} --yes --max-blackout 5")
     assert budget.code == service.OVER_BUDGET, budget.out + budget.err
     lab.host.sh(f"cp {kernel.kernel} /tmp/vmlinuz")
-    foreign = ctl(lab, "update --kernel /tmp/vmlinuz --no-initrd --yes")
+    foreign = lab.service.ctl("update --kernel /tmp/vmlinuz --no-initrd --yes")
     assert foreign.code == service.NO_PERMISSION and "/tmp" in foreign.out + foreign.err
-    appended = ctl(lab, f"update {kernel.arguments} --yes --append init=/bin/sh")
+    appended = lab.service.ctl(f"update {kernel.arguments} --yes --append init=/bin/sh")
     assert appended.code == service.NO_PERMISSION, appended.out + appended.err
 
 
@@ -127,7 +112,7 @@ def test_abort(lab, unharmed):
     # Asked for again, as after a lost answer: the same one, and nothing more.
     assert start_update(lab, "--request-id first-try") == operation
     wait_for_phase(lab, operation, "prepare")
-    ctl(lab, "abort").check()
+    lab.service.ctl("abort").check()
     assert ended(lab, operation)["state"] == "ABORTED"
     assert ended(lab, operation)["exit_code"] == service.ABORTED
 
@@ -138,7 +123,7 @@ def test_killed(lab, unharmed, victim):
     operation = start_update(lab)
     wait_for_phase(lab, operation, "prepare")
     lab.host.sh(f"systemctl kill --signal=SIGKILL '{victim}'")
-    wait_until(lambda: ctl(lab, "history").code == service.OK, 60, "hostupdated answers")
+    wait_until(lambda: lab.service.ctl("history").code == service.OK, 60, "hostupdated answers")
     end = ended(lab, operation)
     assert end["state"] == "FAILED" and end["exit_code"] == service.FAILED, end
     assert "taken back" in end["error"], end
@@ -147,20 +132,20 @@ def test_killed(lab, unharmed, victim):
 def test_update(lab, echo, logs):
     """The whole thing, held to its plan; who watches goes on after the kexec where he was."""
     kernel = lab.host.flavor.newer
-    plan = ctl_json(lab, f"plan {kernel.arguments}")[1]
-    last_seen = ctl_json(lab, "status")[1]["last_sequence"]
+    plan = lab.service.ctl_json(f"plan {kernel.arguments}")[1]
+    last_seen = lab.service.ctl_json("status")[1]["last_sequence"]
     run = live_update(lab, echo, "newer", program=service.CTL,
                       options=f"--yes --plan {plan['plan_hash']} --reason 'a new kernel' --request-id roll-1")
     (logs / "report.json").write_text(json.dumps(run.report, indent=1))
     print(run.guests_view())
     run.check()
 
-    wait_until(lambda: ctl(lab, "status").code == service.OK, 120, "hostupdated answers")
+    wait_until(lambda: lab.service.ctl("status").code == service.OK, 120, "hostupdated answers")
     operation = newest(lab)
     assert operation["id"] == run.report["update_id"] and operation["request_id"] == "roll-1"
     assert operation["state"] == "SUCCEEDED" and operation["exit_code"] == service.OK
     assert operation["boot_id"] == run.before.boot_id != lab.host.boot_id()
-    watched = ctl(lab, f"watch {operation['id']} --json")
+    watched = lab.service.ctl(f"watch {operation['id']} --json")
     assert watched.code == service.OK, watched.err
     events = [json.loads(line) for line in watched.out.splitlines() if '"sequence"' in line]
     sequences = [int(event["sequence"]) for event in events]
@@ -168,12 +153,12 @@ def test_update(lab, echo, logs):
     phases = [event["phase"] for event in events]
     assert phases[0] == "check" and "prepare" in phases and phases[-1] == "resume"
     assert events[-1]["state"] == "SUCCEEDED"
-    assert ctl_json(lab, "report")[1]["update_id"] == operation["id"]
+    assert lab.service.ctl_json("report")[1]["update_id"] == operation["id"]
 
 
 def test_rollback(lab, echo):
     """Back to the kernel that the last update came from; its blackout is predicted from the first one's."""
-    plan = ctl_json(lab, f"plan {lab.host.flavor.older.arguments}")[1]
+    plan = lab.service.ctl_json(f"plan {lab.host.flavor.older.arguments}")[1]
     assert plan["predicted_blackout_s"] > 0
     run = live_update(lab, echo, "older", command=f"{service.CTL} rollback --yes")
     run.check()
