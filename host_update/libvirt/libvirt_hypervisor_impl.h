@@ -53,6 +53,12 @@ class LibvirtHypervisor : public Hypervisor {
   absl::Status ExamineQemu(const VmRef& vm, VmFacts& facts,
                            absl::Time deadline);
 
+  // If an earlier Restore of `vm` was cut off together with its process, ends
+  // what it left at `socket`: libvirt would wait for that QEMU for ever. Waits
+  // until libvirt has seen it, or some time has passed.
+  void EndAbandonedAttempt(const VmRef& vm, const std::string& socket,
+                           absl::Time deadline);
+
   // Whether all that a restore needs is there, and nothing is in its place.
   absl::Status CheckBeforeRestore(const RestorableVm& vm, absl::Time deadline);
 

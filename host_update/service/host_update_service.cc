@@ -64,6 +64,15 @@ std::string OneLine(const std::string& text) {
   return absl::StrReplaceAll(text, {{"\n", " "}, {"\r", " "}});
 }
 
+template <typename Request>
+v1::Operation OperationOf(v1::Operation::Kind kind, const Request& request) {
+  v1::Operation operation;
+  operation.set_kind(kind);
+  operation.set_request_id(request.request_id());
+  operation.set_reason(request.reason());
+  return operation;
+}
+
 absl::Status CheckReason(const std::string& reason) {
   if (reason.size() <= kLongestReason) return absl::OkStatus();
   return absl::InvalidArgumentError(absl::StrCat(
@@ -273,10 +282,7 @@ grpc::Status HostUpdateService::Execute(Context*,
                                         v1::Operation* operation) {
   if (grpc::Status may = MayManage("Execute"); !may.ok()) return may;
   Audit("Execute", request->target().kernel(), request->reason());
-  v1::Operation asked;
-  asked.set_kind(v1::Operation::UPDATE);
-  asked.set_request_id(request->request_id());
-  asked.set_reason(request->reason());
+  v1::Operation asked = OperationOf(v1::Operation::UPDATE, *request);
   *asked.mutable_target() = request->target();
   return Start(
       std::move(asked),
@@ -317,10 +323,7 @@ grpc::Status HostUpdateService::Recover(Context*,
                                         v1::Operation* operation) {
   if (grpc::Status may = MayManage("Recover"); !may.ok()) return may;
   Audit("Recover", request->vm(), request->reason());
-  v1::Operation asked;
-  asked.set_kind(v1::Operation::RECOVER);
-  asked.set_request_id(request->request_id());
-  asked.set_reason(request->reason());
+  v1::Operation asked = OperationOf(v1::Operation::RECOVER, *request);
   asked.set_vm(request->vm());
   return Start(
       std::move(asked),
@@ -337,10 +340,7 @@ grpc::Status HostUpdateService::Finish(Context*,
                                        v1::Operation* operation) {
   if (grpc::Status may = MayManage("Finish"); !may.ok()) return may;
   Audit("Finish", request->vm(), request->reason());
-  v1::Operation asked;
-  asked.set_kind(v1::Operation::FINISH);
-  asked.set_request_id(request->request_id());
-  asked.set_reason(request->reason());
+  v1::Operation asked = OperationOf(v1::Operation::FINISH, *request);
   asked.set_vm(request->vm());
   return Start(
       std::move(asked),

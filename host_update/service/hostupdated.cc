@@ -12,9 +12,11 @@
 #include <cstdlib>
 #include <memory>
 #include <string>
+#include <thread>
 #include <variant>
 #include <vector>
 
+#include "absl/cleanup/cleanup.h"
 #include "absl/strings/str_cat.h"
 #include "absl/time/time.h"
 #include "base/log.h"
@@ -121,7 +123,10 @@ absl::Status Run(const DaemonOptions& options) {
   const std::unique_ptr<WorkerClient> workers =
       NewWorkerClient(options.worker_socket);
   OperationRunner runner(*store, *workers);
-  runner.SettleInterrupted();
+  // May take minutes, in which clients can watch it; what is not settled counts
+  // as running, so nothing else begins.
+  std::thread settle([&runner] { runner.SettleInterrupted(); });
+  const absl::Cleanup join = [&settle] { settle.join(); };
 
   grpc::EnableDefaultHealthCheckService(true);
   grpc::reflection::InitProtoReflectionServerBuilderPlugin();

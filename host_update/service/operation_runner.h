@@ -41,8 +41,9 @@ class OperationRunner {
   // it can't any more.
   absl::Status Abort(const std::string& id);
 
-  // Settles what the store calls running. To be called once, before Start. An
-  // update of an earlier boot has its report by now, or will have none.
+  // Settles what the store calls running. To be called once; until it is done
+  // Start refuses, since something runs. An update of an earlier boot has its
+  // report by now, or will have none.
   void SettleInterrupted();
 
  private:

@@ -19,9 +19,10 @@ absl::StatusOr<Fault> ParseFault(absl::string_view text) {
       absl::StrSplit(text, absl::MaxSplits(':', 1));
   if (parts.first.empty() ||
       (parts.second != "error" && parts.second != "kill" &&
-       parts.second != "stall")) {
-    return absl::InvalidArgumentError(absl::StrCat(
-        "HOST_UPDATE_FAULT=", text, ": want POINT:error, :kill or :stall"));
+       parts.second != "stall" && parts.second != "delay")) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("HOST_UPDATE_FAULT=", text,
+                     ": want POINT:error, :kill, :stall or :delay"));
   }
   return Fault{.point = parts.first, .action = parts.second};
 }
@@ -31,6 +32,10 @@ absl::Status MeetFault(const Fault& fault, absl::string_view point,
   if (fault.point != point) return absl::OkStatus();
   LogWarning(absl::StrCat("fault at ", point, ": ", fault.action));
   if (fault.action == "kill") kill(getpid(), SIGKILL);
+  if (fault.action == "delay") {
+    absl::SleepFor(absl::Seconds(30));
+    return absl::OkStatus();
+  }
   if (fault.action == "stall") {
     while (absl::Now() < deadline) absl::SleepFor(absl::Milliseconds(20));
     return absl::DeadlineExceededError(

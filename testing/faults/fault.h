@@ -1,11 +1,11 @@
 // One fault, armed by the environment: HOST_UPDATE_FAULT=POINT:ACTION.
 //
 //   POINT   a phase (prepare, pause, save, commit, jump, restore, resume), met
-//   on
-//           entering it; or CALL@VM with CALL one of pause, save, restore
+//           on entering it; or CALL@VM with CALL one of pause, save, restore
 //   ACTION  error   an absl::InternalError
 //           kill    SIGKILL of this process
 //           stall   nothing until the deadline (a phase: for ever)
+//           delay   nothing for 30 s, then goes on
 //
 // Only the test build has this (//testing/faults:host-update-faulty).
 

@@ -87,6 +87,20 @@ def check_guest_went_on(host, guest, before):
     return console
 
 
+def check_guest_undisturbed(host, guest, before):
+    """Asserts that `guest` runs on as before, its domain the same, and ticks. `before` is a Before."""
+    # Whatever the reason says, it must run, on the same memory.
+    assert state(host, guest.name).startswith("running")
+    assert domain(host, guest.name) == before.domains[guest.name]
+    last = lab_guests.console(host, guest).last_tick
+    console = wait_until(
+        lambda: (c := lab_guests.console(host, guest)).last_tick > last + 3 and c, 60, f"{guest.name} ticks")
+    assert console.boot_ids == before.consoles[guest.name].boot_ids
+    assert console.missing_ticks() == []
+    assert console.failures == []
+    assert all(v.bad == 0 for v in console.verifies)
+
+
 def check_domain_as_before(host, name, before, expected_state="running (restored)"):
     assert state(host, name) == expected_state
     now = domain(host, name)

@@ -8,7 +8,6 @@ import time
 import pytest
 
 from hostlab import observe, service
-from hostlab import guests as lab_guests
 from hostlab.deadline import wait_until
 from hostlab.update_run import live_update
 
@@ -29,20 +28,7 @@ def unharmed(lab):
     assert abs(lab.host.preserved_mib() - before_use) <= 16, "preserved memory was not given back"
     assert observe.luo_descriptors(lab.host) == [], "a session was not closed"
     for guest in lab.guests:
-        # Whatever the reason says, it must run, on the same memory.
-        assert observe.state(lab.host, guest.name).startswith("running")
-        assert observe.domain(lab.host, guest.name) == before.domains[guest.name]
-        _check_ticks_go_on(lab.host, guest, before.consoles[guest.name])
-
-
-def _check_ticks_go_on(host, guest, before):
-    last = lab_guests.console(host, guest).last_tick
-    console = wait_until(
-        lambda: (c := lab_guests.console(host, guest)).last_tick > last + 3 and c, 60, f"{guest.name} ticks")
-    assert console.boot_ids == before.boot_ids
-    assert console.missing_ticks() == []
-    assert console.failures == []
-    assert all(v.bad == 0 for v in console.verifies)
+        observe.check_guest_undisturbed(lab.host, guest, before)
 
 
 def _update(lab, kernel=None, initrd=None, options="", **how):
@@ -180,8 +166,7 @@ def test_qemu_dies(lab):
     assert code == service.FAILED, out + err
     assert lab.host.sh("cat /sys/kernel/kexec_loaded") == "0"
     for guest in lab.guests[:2]:
-        assert observe.state(lab.host, guest.name).startswith("running")
-        _check_ticks_go_on(lab.host, guest, before.consoles[guest.name])
+        observe.check_guest_undisturbed(lab.host, guest, before)
     assert observe.state(lab.host, "vm3").startswith("shut off")
     assert lab.service.leftovers() == []
     lab.restart_guest("vm3")

@@ -37,8 +37,19 @@ def unharmed(lab):
     assert lab.host.sh("cat /sys/kernel/kexec_loaded") == "0"
     assert lab.service.leftovers() == []
     for guest in lab.guests:
-        observe.check_domain_as_before(lab.host, guest.name, before.domains[guest.name])
-        observe.check_guest_went_on(lab.host, guest, before.consoles[guest.name])
+        observe.check_guest_undisturbed(lab.host, guest, before)
+
+
+@pytest.fixture
+def slow_worker(lab):
+    """Workers that take their time before the pause: what happens meanwhile has time to."""
+    folder = "/run/systemd/system/host-update-worker@.service.d"
+    lab.host.sh(f"mkdir -p {folder}")
+    lab.host.put_file(f"{folder}/slow.conf", f"[Service]\nExecStart=\nExecStart={service.FAULTY} worker\n"
+                                             "Environment=HOST_UPDATE_FAULT=pause:delay\n")
+    lab.host.sh("systemctl daemon-reload")
+    yield
+    lab.host.sh(f"rm -r {folder}; systemctl daemon-reload")
 
 
 def start_update(lab, options=""):
@@ -106,7 +117,7 @@ def test_what_is_refused(lab, unharmed):
     assert appended.code == service.NO_PERMISSION, appended.out + appended.err
 
 
-def test_abort(lab, unharmed):
+def test_abort(lab, unharmed, slow_worker):
     """Taken back on request, while VMs run."""
     operation = start_update(lab, "--request-id first-try")
     # Asked for again, as after a lost answer: the same one, and nothing more.
@@ -118,7 +129,7 @@ def test_abort(lab, unharmed):
 
 
 @pytest.mark.parametrize("victim", ["hostupdated.service", "host-update-worker@*.service"], ids=["daemon", "worker"])
-def test_killed(lab, unharmed, victim):
+def test_killed(lab, unharmed, slow_worker, victim):
     """Whoever dies in the middle of an update, it is taken back, and the operation says so."""
     operation = start_update(lab)
     wait_for_phase(lab, operation, "prepare")
