@@ -14,6 +14,7 @@
 #include "absl/strings/ascii.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
 #include "base/status_macros.h"
 #include "host_update/history.h"
 #include "host_update/preflight.h"
@@ -179,10 +180,12 @@ absl::Status CheckOwnedByRoot(const std::string& path) {
     if (file.st_uid != 0 || (file.st_mode & S_IWOTH) != 0 ||
         ((file.st_mode & S_IWGRP) != 0 && file.st_gid != 0) ||
         (is_file && !S_ISREG(file.st_mode)) || sticky) {
-      return absl::PermissionDeniedError(absl::StrCat(
-          at,
-          " is not root's alone to write: a kernel is booted through the "
-          "service only from where root put it (/boot)"));
+      return absl::PermissionDeniedError(absl::StrFormat(
+          "%s is not root's alone to write (uid %d, gid %d, mode %04o): a "
+          "kernel is booted through the service only from where root put it, "
+          "/boot. A VM that boots from the host's own kernel is enough: "
+          "libvirt gives the file to QEMU's user; let the VM have a copy",
+          at, file.st_uid, file.st_gid, file.st_mode & 07777));
     }
     if (at == "/") return absl::OkStatus();
     at = at.substr(0, std::max<size_t>(at.rfind('/'), 1));

@@ -9,6 +9,9 @@ from hostlab.deadline import wait_until
 
 DOMAIN_TEMPLATE = string.Template((pathlib.Path(__file__).parent / "domain.xml").read_text())
 LOG_FOLDER = "/var/log/guests"
+# A copy of the older kernel: libvirt gives the files that a VM boots from to QEMU's user, and the host must not be updated into a
+# kernel that QEMU's user can write.
+KERNEL = "/var/lib/guests/vmlinuz"
 INITRD = "/var/lib/guests/guest.cpio"
 
 
@@ -75,12 +78,12 @@ def domain_xml(guest, kernel, initrd, ram_source="file"):
         command_line=command_line, disk=disk, interface=interface, log=guest.log, ram_source=ram_source)
 
 
-def define(host, guest, kernel=None, initrd=INITRD):
+def define(host, guest, kernel=KERNEL, initrd=INITRD):
     """Makes the guest known to the host's libvirt; it does not run yet."""
     if guest.disk:
         host.sh(f"qemu-img create -q -f qcow2 {guest.disk_path} 64M")
     path = f"/var/lib/guests/{guest.name}.xml"
-    host.put_file(path, domain_xml(guest, kernel or host.image.older.kernel, initrd, host.flavor.ram_source))
+    host.put_file(path, domain_xml(guest, kernel, initrd, host.flavor.ram_source))
     host.sh(f"virsh -q define {path}" + (f" && virsh -q autostart {guest.name}" if guest.autostart else ""))
 
 

@@ -221,7 +221,7 @@ def _make_saved_disk(disk, payload, flavor, guests):
     host_image.say(f"booting a {flavor.name} host with {len(guests)} guests, once for all scenarios …")
     logs = disk.with_suffix(".logs")
     with Host(logs, payload, flavor) as host:
-        host.sh(f"cp {PAYLOAD}/guest.cpio {lab_guests.INITRD}")
+        host.sh(f"cp {PAYLOAD}/guest.cpio {lab_guests.INITRD}; cp {host.image.older.kernel} {lab_guests.KERNEL}")
         for guest in guests:
             lab_guests.define(host, guest)
         lab_guests.start(host, guests)

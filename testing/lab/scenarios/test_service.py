@@ -169,7 +169,8 @@ def test_update(lab, echo, logs):
 
 def test_rollback(lab, echo):
     """Back to the kernel that the last update came from; its blackout is predicted from the first one's."""
-    plan = lab.service.ctl_json(f"plan {lab.host.flavor.older.arguments}")[1]
+    result, plan = lab.service.ctl_json(f"plan {lab.host.flavor.older.arguments}")
+    assert result.code == service.OK, result.err
     assert plan["predicted_blackout_s"] > 0
     run = live_update(lab, echo, "older", command=f"{service.CTL} rollback --yes")
     run.check()
