@@ -157,6 +157,12 @@ class Hypervisor {
   virtual absl::Status Resume(const VmRef& vm, bool run,
                               absl::Time deadline) = 0;
 
+  // If an earlier Restore of `vm` was cut off together with its process, ends
+  // what that left: a hypervisor that waits for memory which nobody will send.
+  // Nothing is done to a VM that has its memory. To be called before anything
+  // else is asked about a VM that is to be restored: it would not be answered.
+  virtual void EndAbandonedRestore(const VmRef& vm, absl::Time deadline) = 0;
+
   // Starts `vm` from its saved state; its RAM is the memory behind the fds. On
   // success it runs, or is paused if it was. On failure no QEMU of it is left
   // and the memory is as it was or, if `kAborted`, may have been changed by a

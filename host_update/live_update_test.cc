@@ -485,6 +485,19 @@ TEST(RestoreTest, ARetryBeforeTheFirstTrySaysWhatComesFirst) {
   EXPECT_EQ(report.result(), UpdateReport::UPDATED) << report.DebugString();
 }
 
+TEST(RestoreTest, WhatAKilledRestorerLeftIsEndedFirst) {
+  FakeHost host;
+  host.hypervisor().AddVm("vm1", VmState::kRunning, kMemory);
+  ASSERT_THAT(LiveUpdate(host.Request(), host.deps()).status, IsOk());
+  host.Kexec(1);
+  host.hypervisor().AbandonRestore("vm1");
+  ASSERT_OK_AND_ASSIGN(const UpdateReport report,
+                       RestoreAll(host.clock().Sample(), host.deps()));
+  EXPECT_EQ(report.result(), UpdateReport::UPDATED) << report.DebugString();
+  EXPECT_EQ(host.hypervisor().vm("vm1").info.state, VmState::kRunning);
+  EXPECT_EQ(host.hypervisor().Memory("vm1"), kMemory);
+}
+
 TEST(RestoreTest, ADiscardedVmIsGivenUp) {
   FakeHost host;
   host.hypervisor().AddVm("vm1", VmState::kRunning, kMemory);

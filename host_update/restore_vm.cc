@@ -203,6 +203,9 @@ absl::Status CompareRam(const IncomingVm& vm, const RestorableVm& restorable,
 
 absl::Status TryRestore(const IncomingVm& vm, IncomingPreservation& incoming,
                         const Dependencies& deps, VmReport& report) {
+  deps.hypervisor->EndAbandonedRestore(
+      {.name = vm.record.name(), .uuid = vm.record.uuid()},
+      absl::Now() + deps.limits.restore);
   LU_ASSIGN_OR_RETURN(const Earlier earlier,
                       FindEarlierRestore(vm, incoming, deps));
   if (earlier == Earlier::kRestoredAndReleased) return absl::OkStatus();

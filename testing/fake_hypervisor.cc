@@ -60,6 +60,20 @@ void FakeHypervisor::FailNext(const std::string& call, const std::string& vm,
   fail_next_[{call, vm}] = std::move(status);
 }
 
+void FakeHypervisor::AbandonRestore(const std::string& name) {
+  std::lock_guard lock(mutex_);
+  vms_.at(name).restore_abandoned = true;
+  vms_.at(name).info.state = VmState::kPaused;
+}
+
+void FakeHypervisor::EndAbandonedRestore(const VmRef& ref, absl::Time) {
+  std::lock_guard lock(mutex_);
+  const auto found = vms_.find(ref.name);
+  if (found == vms_.end() || !found->second.restore_abandoned) return;
+  found->second.restore_abandoned = false;
+  found->second.info.state = VmState::kOff;
+}
+
 const FakeHypervisor::Vm& FakeHypervisor::vm(const std::string& name) {
   return vms_.at(name);
 }
@@ -81,6 +95,9 @@ absl::StatusOr<FakeHypervisor::Vm*> FakeHypervisor::Enter(
   const auto found = vms_.find(vm.name);
   if (found == vms_.end()) {
     return absl::NotFoundError(absl::StrCat("no such VM: ", vm.name));
+  }
+  if (found->second.restore_abandoned) {
+    return absl::DeadlineExceededError(absl::StrCat(vm.name, " is silent"));
   }
   return &found->second;
 }

@@ -24,6 +24,7 @@ class FakeHypervisor final : public Hypervisor {
     int saves = 0;
     bool save_pending = false;  // Saved, not resumed since.
     int announced = 0;
+    bool restore_abandoned = false;
     std::string definition = "memory of its own";
     std::string loaded_state;  // Device state it was restored from.
     UniqueFd ram;              // QEMU's own fd; unset while off.
@@ -46,6 +47,10 @@ class FakeHypervisor final : public Hypervisor {
   void FailNext(const std::string& call, const std::string& vm,
                 absl::Status status);
 
+  // As if a restore of the VM had been cut off with its process: it is there,
+  // paused, and answers nothing until EndAbandonedRestore.
+  void AbandonRestore(const std::string& vm);
+
   const Vm& vm(const std::string& name);
   // What the VM's RAM holds, read through QEMU's own fd.
   std::string Memory(const std::string& name);
@@ -59,6 +64,7 @@ class FakeHypervisor final : public Hypervisor {
   absl::Status Pause(const VmRef& vm, absl::Time deadline) override;
   absl::StatusOr<SavedVm> Save(const VmRef& vm, absl::Time deadline) override;
   absl::Status Resume(const VmRef& vm, bool run, absl::Time deadline) override;
+  void EndAbandonedRestore(const VmRef& vm, absl::Time deadline) override;
   absl::Status Restore(const RestorableVm& vm, absl::Time deadline) override;
   absl::Status Announce(const VmRef& vm, absl::Time deadline) override;
   absl::StatusOr<DefinitionChange> EditDefinition(const VmRef& vm,

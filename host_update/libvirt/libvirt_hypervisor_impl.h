@@ -34,6 +34,7 @@ class LibvirtHypervisor : public Hypervisor {
   absl::Status Pause(const VmRef& vm, absl::Time deadline) override;
   absl::StatusOr<SavedVm> Save(const VmRef& vm, absl::Time deadline) override;
   absl::Status Resume(const VmRef& vm, bool run, absl::Time deadline) override;
+  void EndAbandonedRestore(const VmRef& vm, absl::Time deadline) override;
   absl::Status Restore(const RestorableVm& vm, absl::Time deadline) override;
   absl::Status Announce(const VmRef& vm, absl::Time deadline) override;
   absl::StatusOr<DefinitionChange> EditDefinition(const VmRef& vm,
@@ -51,12 +52,6 @@ class LibvirtHypervisor : public Hypervisor {
 
   // What only QEMU knows, of a VM that is not off.
   absl::Status ExamineQemu(const VmRef& vm, VmFacts& facts,
-                           absl::Time deadline);
-
-  // If an earlier Restore of `vm` was cut off together with its process, ends
-  // what it left at `socket`: libvirt would wait for that QEMU for ever. Waits
-  // until libvirt has seen it, or some time has passed.
-  void EndAbandonedAttempt(const VmRef& vm, const std::string& socket,
                            absl::Time deadline);
 
   // Whether all that a restore needs is there, and nothing is in its place.

@@ -193,10 +193,6 @@ absl::StatusOr<LibvirtHypervisor::RestoreAttempt> LibvirtHypervisor::TryRestore(
 absl::Status LibvirtHypervisor::Restore(const RestorableVm& vm,
                                         absl::Time deadline) {
   const std::string what = absl::StrCat("restore ", vm.ref.name);
-  EndAbandonedAttempt(
-      vm.ref,
-      absl::StrCat(options_.runtime_directory, "/", vm.ref.uuid, "/qemu/cpr"),
-      deadline);
   LU_RETURN_IF_ERROR(Annotate(CheckBeforeRestore(vm, deadline), what));
   LU_ASSIGN_OR_RETURN(
       const std::unique_ptr<VmDirectory> directory,

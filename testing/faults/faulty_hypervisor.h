@@ -37,6 +37,9 @@ class FaultyHypervisor final : public Hypervisor {
     return real_->Resume(vm, run, deadline);
   }
   absl::Status Restore(const RestorableVm& vm, absl::Time deadline) override;
+  void EndAbandonedRestore(const VmRef& vm, absl::Time deadline) override {
+    real_->EndAbandonedRestore(vm, deadline);
+  }
   absl::Status Announce(const VmRef& vm, absl::Time deadline) override {
     return real_->Announce(vm, deadline);
   }

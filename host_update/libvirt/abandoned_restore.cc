@@ -55,13 +55,14 @@ absl::StatusOr<bool> KillWaitingQemu(const VmRef& vm, const std::string& socket,
 
 }  // namespace
 
-void LibvirtHypervisor::EndAbandonedAttempt(const VmRef& vm,
-                                            const std::string& socket,
+// Waits until libvirt has seen that QEMU end, or some time has passed.
+void LibvirtHypervisor::EndAbandonedRestore(const VmRef& vm,
                                             absl::Time deadline) {
   const std::filesystem::path directory =
-      std::filesystem::path(socket).parent_path();
+      absl::StrCat(options_.runtime_directory, "/", vm.uuid, "/qemu");
   std::error_code error;
   if (!std::filesystem::exists(directory, error)) return;  // As it should be.
+  const std::string socket = directory / "cpr";
   const absl::Time late = std::min(deadline, absl::Now() + kLateStart);
   bool killed = false;
   while (!killed && absl::Now() < late) {
