@@ -41,7 +41,7 @@ VmRef FakeHypervisor::AddVm(const std::string& name, VmState state,
                  : UniqueFd(open(vm.ram_path.c_str(), O_RDWR | O_CLOEXEC));
     vm.ram_inode = InodeOf(vm.ram);
   }
-  const VmRef ref = vm.info.ref;
+  VmRef ref = vm.info.ref;
   vms_[name] = std::move(vm);
   return ref;
 }

@@ -60,21 +60,21 @@ TEST_F(ClientTest, EachClassOfErrorsHasItsExitCode) {
   using Code = grpc::StatusCode;
   const struct {
     Code status;
-    const char* detail;
     ExitCode expected;
+    const char* detail;
   } kCases[] = {
-      {Code::UNAVAILABLE, "BUSY", ExitCode::kBusy},
-      {Code::UNAVAILABLE, "LIBVIRT", ExitCode::kNoDaemon},
-      {Code::UNAVAILABLE, nullptr, ExitCode::kNoDaemon},
-      {Code::DEADLINE_EXCEEDED, nullptr, ExitCode::kNoDaemon},
-      {Code::PERMISSION_DENIED, nullptr, ExitCode::kNoPermission},
-      {Code::PERMISSION_DENIED, "BUSY", ExitCode::kNoPermission},
-      {Code::FAILED_PRECONDITION, "BLACKOUT_BUDGET", ExitCode::kOverBudget},
-      {Code::FAILED_PRECONDITION, "PLAN_CHANGED", ExitCode::kFailedUnharmed},
-      {Code::FAILED_PRECONDITION, nullptr, ExitCode::kFailedUnharmed},
-      {Code::NOT_FOUND, nullptr, ExitCode::kNothingToDo},
-      {Code::INTERNAL, nullptr, ExitCode::kFailedUnharmed},
-      {Code::INVALID_ARGUMENT, "BAD_PATH", ExitCode::kFailedUnharmed},
+      {Code::UNAVAILABLE, ExitCode::kBusy, "BUSY"},
+      {Code::UNAVAILABLE, ExitCode::kNoDaemon, "LIBVIRT"},
+      {Code::UNAVAILABLE, ExitCode::kNoDaemon, nullptr},
+      {Code::DEADLINE_EXCEEDED, ExitCode::kNoDaemon, nullptr},
+      {Code::PERMISSION_DENIED, ExitCode::kNoPermission, nullptr},
+      {Code::PERMISSION_DENIED, ExitCode::kNoPermission, "BUSY"},
+      {Code::FAILED_PRECONDITION, ExitCode::kOverBudget, "BLACKOUT_BUDGET"},
+      {Code::FAILED_PRECONDITION, ExitCode::kFailedUnharmed, "PLAN_CHANGED"},
+      {Code::FAILED_PRECONDITION, ExitCode::kFailedUnharmed, nullptr},
+      {Code::NOT_FOUND, ExitCode::kNothingToDo, nullptr},
+      {Code::INTERNAL, ExitCode::kFailedUnharmed, nullptr},
+      {Code::INVALID_ARGUMENT, ExitCode::kFailedUnharmed, "BAD_PATH"},
   };
   for (const auto& c : kCases) {
     const Error error = ErrorFor(

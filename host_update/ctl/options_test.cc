@@ -22,6 +22,7 @@ using ::testing::Not;
 std::variant<Options, int> Parse(std::vector<std::string> words) {
   words.insert(words.begin(), "hostupdatectl");
   std::vector<char*> arguments;
+  arguments.reserve(words.size());
   for (std::string& word : words) arguments.push_back(word.data());
   return ParseOptions(static_cast<int>(arguments.size()), arguments.data());
 }
@@ -47,7 +48,7 @@ std::string UsageError(const std::vector<std::string>& words) {
 std::string Script(const std::string& shell) {
   ::testing::internal::CaptureStdout();
   const auto options = Parse({"completion", shell});
-  const std::string script = ::testing::internal::GetCapturedStdout();
+  std::string script = ::testing::internal::GetCapturedStdout();
   EXPECT_TRUE(std::holds_alternative<int>(options));
   EXPECT_EQ(std::get<int>(options), 0);
   return script;

@@ -12,7 +12,6 @@
 namespace live_update {
 namespace {
 
-using ::live_update::testing::IsOk;
 using ::live_update::testing::StatusIs;
 using ::testing::_;
 using ::testing::HasSubstr;
