@@ -18,6 +18,12 @@ std::string NewUpdateId() {
   return std::string(absl::StripAsciiWhitespace(*uuid));
 }
 
+std::string ThisBootId() {
+  const absl::StatusOr<std::string> id =
+      ReadFile("/proc/sys/kernel/random/boot_id", 64);
+  return id.ok() ? std::string(absl::StripAsciiWhitespace(*id)) : "";
+}
+
 absl::StatusOr<uint64_t> ReadCounter(const std::string& state_dir,
                                      const std::string& name) {
   const std::string path = absl::StrCat(state_dir, "/", name);

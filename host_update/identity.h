@@ -14,6 +14,9 @@ namespace live_update {
 // A fresh random UUID, from the kernel.
 std::string NewUpdateId();
 
+// The boot_id of this boot. Empty: the kernel does not tell.
+std::string ThisBootId();
+
 // The update counter: grows by one with each update that this host begins and
 // is never reused, so that a handover of an earlier one is known as such. Lies
 // in `state_dir`. 0 if no update was ever begun.

@@ -18,9 +18,7 @@ namespace live_update {
 namespace {
 
 ExitCode Fail(const absl::Status& status, Output& output) {
-  LogError(status.message());
-  output.Explain(status);
-  return ExitCodeOf(status);
+  return Fail(status, ExitCodeOf(status), output);
 }
 
 // `status` says that there is nothing to do.
@@ -47,7 +45,7 @@ ExitCode DryRun(const Options& options, const Dependencies& deps,
                 Output& output) {
   const absl::StatusOr<UpdatePlan> plan = PlanUpdate(options.request, deps);
   if (!plan.ok()) return Fail(plan.status(), output);
-  output.Put(*plan, absl::StrCat(CheckText(plan->check()), PlanText(*plan)));
+  output.Put(*plan, CheckAndPlanText(*plan));
   return plan->check().go() ? ExitCode::kOk : ExitCode::kNoGo;
 }
 
@@ -101,12 +99,12 @@ ExitCode Restore(const Options& options, const ClockSample& first_line,
     return NothingToDo(report.status(), output);
   }
   if (!report.ok() && !options.retry_vm.empty()) {
-    Fail(absl::Status(report.status().code(),
-                      absl::StrCat(options.retry_vm, " is not restored: ",
-                                   report.status().message(),
-                                   "; its memory and state are kept")),
-         output);
-    return ExitCode::kVmNotBack;
+    return Fail(
+        absl::Status(report.status().code(),
+                     absl::StrCat(options.retry_vm, " is not restored: ",
+                                  report.status().message(),
+                                  "; its memory and state are kept")),
+        ExitCode::kVmNotBack, output);
   }
   if (!report.ok()) return Fail(report.status(), output);
   output.Put(*report, ReportText(*report));
@@ -128,8 +126,7 @@ ExitCode Abort(const Dependencies& deps, Output& output) {
   if (!journal.ok()) return Fail(journal.status(), output);
   const absl::Status status = UndoInterruptedUpdate(deps);
   if (!status.ok()) {
-    Fail(status, output);
-    return ExitCode::kVmNotBack;
+    return Fail(status, ExitCode::kVmNotBack, output);
   }
   if (!journal->has_value()) {
     return NothingToDo(
@@ -178,6 +175,12 @@ ExitCode Enable(const Options& options, const Dependencies& deps,
 }
 
 }  // namespace
+
+ExitCode Fail(const absl::Status& status, ExitCode code, Output& output) {
+  LogError(status.message());
+  output.Explain(status);
+  return code;
+}
 
 ExitCode ExitCodeOf(const absl::Status& status) {
   switch (status.code()) {

@@ -15,6 +15,9 @@ namespace live_update {
 ExitCode RunCommand(const Options& options, const ClockSample& first_line,
                     const Dependencies& deps, Output& output);
 
+// Says `status` in the log and to `output`; returns `code`.
+ExitCode Fail(const absl::Status& status, ExitCode code, Output& output);
+
 // How `status` exits where nothing more is known about it.
 ExitCode ExitCodeOf(const absl::Status& status);
 

@@ -1,5 +1,6 @@
-// What the program's exit status says. A script needs to tell "failed, but no
-// VM is harmed" from "a VM is not back".
+// What the exit status of host-update and hostupdatectl says. A script needs to
+// tell "failed, but no VM is harmed" from "a VM is not back" and from "it is
+// not known".
 
 #ifndef HOST_UPDATE_CLI_EXIT_CODE_H_
 #define HOST_UPDATE_CLI_EXIT_CODE_H_
@@ -11,7 +12,9 @@ enum class ExitCode : int {
   kFailedUnharmed = 1,  // Nothing changed, or all of it was taken back.
   kNothingToDo = 2,
   kNoGo = 3,          // The check found an error.
-  kNoHypervisor = 4,  // libvirt can't be reached.
+  kNoHypervisor = 4,  // host-update: libvirt can't be reached.
+  kNoDaemon = 4,      // hostupdatectl: hostupdated isn't reached, or did not
+                      // say in time how it went.
   kNoPermission = 5,
   kVmNotBack = 6,   // A VM does not run that ran before.
   kAborted = 7,     // On request (SIGINT, SIGTERM); VMs run as before.

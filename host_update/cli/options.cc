@@ -5,6 +5,7 @@
 
 #include "CLI/CLI.hpp"
 #include "host_update/cli/exit_code.h"
+#include "host_update/cli/override_option.h"
 #include "host_update/preflight.h"
 #include "host_update/version.h"
 
@@ -39,15 +40,7 @@ void AddTarget(CLI::App& command, Options& options, bool required) {
   command.add_option(
       "--append", request.append,
       "Words to add to the running kernel's command line, which is repeated");
-  command
-      .add_option("--override", request.overrides,
-                  "Go on in spite of errors with this code; may be given more "
-                  "than once, for codes with which no VM is lost for certain")
-      ->check([](const std::string& code) {
-        return std::string(CheckOverride(code).message());
-      })
-      ->allow_extra_args(false)
-      ->type_name("CODE");
+  AddOverrideOption(command, request.overrides);
 }
 
 void AddSeconds(CLI::App& command, const std::string& name,

@@ -88,12 +88,6 @@ absl::StatusOr<std::unique_ptr<PreservedMemory>> OpenMemory(
 
 using Adjust = std::function<void(Dependencies&)>;
 
-ExitCode Fail(const absl::Status& status, ExitCode code, Output& output) {
-  LogError(status.message());
-  output.Explain(status);
-  return code;
-}
-
 // From options to the command, with what it needs of this host.
 ExitCode Run(const Options& options, const ClockSample& first_line,
              Clock& clock, const Adjust& adjust, Output& output) {

@@ -93,10 +93,6 @@ int Check(Session& session) {
   return End(check.value.go() ? ExitCode::kOk : ExitCode::kNoGo);
 }
 
-std::string CheckAndPlanText(const UpdatePlan& plan) {
-  return absl::StrCat(CheckText(plan.check()), PlanText(plan));
-}
-
 int Plan(Session& session) {
   const Reply<UpdatePlan> plan = session.Call(
       &Client::Stub::Plan, TargetRequest<v1::PlanRequest>(session.options));

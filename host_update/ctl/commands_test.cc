@@ -12,7 +12,7 @@
 #include "google/protobuf/struct.pb.h"
 #include "google/protobuf/util/json_util.h"
 #include "gtest/gtest.h"
-#include "host_update/ctl/exit_code.h"
+#include "host_update/cli/exit_code.h"
 #include "host_update/ctl/fake_host_update.h"
 
 namespace live_update::ctl {

@@ -5,7 +5,7 @@
 
 #include <string>
 
-#include "host_update/ctl/exit_code.h"
+#include "host_update/cli/exit_code.h"
 
 namespace live_update::ctl {
 

@@ -6,9 +6,9 @@
 #include <string>
 
 #include "absl/time/time.h"
+#include "host_update/cli/exit_code.h"
 #include "host_update/ctl/client.h"
 #include "host_update/ctl/console.h"
-#include "host_update/ctl/exit_code.h"
 #include "host_update/ctl/options.h"
 
 namespace live_update::ctl {

@@ -7,9 +7,9 @@
 
 #include "CLI/CLI.hpp"
 #include "absl/strings/str_cat.h"
+#include "host_update/cli/exit_code.h"
+#include "host_update/cli/override_option.h"
 #include "host_update/ctl/completion.h"
-#include "host_update/ctl/exit_code.h"
-#include "host_update/preflight.h"
 
 namespace live_update::ctl {
 namespace {
@@ -81,18 +81,6 @@ CLI::Option* AddAppend(CLI::App& command, Options& options) {
       ->type_name("WORDS");
 }
 
-void AddOverride(CLI::App& command, Options& options) {
-  command
-      .add_option("--override", options.overrides,
-                  "Go on in spite of errors with this code; may be given more "
-                  "than once, for codes with which no VM is lost for certain")
-      ->check([](const std::string& code) {
-        return std::string(CheckOverride(code).message());
-      })
-      ->allow_extra_args(false)
-      ->type_name("CODE");
-}
-
 void AddReason(CLI::App& command, Options& options) {
   command.add_option("--reason", options.reason, "Why; for the audit record")
       ->check(CheckReason)
@@ -118,7 +106,7 @@ void AddYes(CLI::App& command, Options& options) {
 }
 
 void AddUpdate(CLI::App& command, Options& options) {
-  AddOverride(command, options);
+  AddOverrideOption(command, options.overrides);
   command
       .add_option("--plan", options.plan_hash,
                   "Only if the host is as it was when this was planned")
@@ -188,13 +176,13 @@ void AddCommands(CLI::App& app, Options& options, Commands& commands) {
           "do where not; with --kernel, whether into that kernel");
   AddTarget(*check, options, false);
   AddAppend(*check, options)->needs("--kernel");
-  AddOverride(*check, options);
+  AddOverrideOption(*check, options.overrides);
 
   CLI::App* plan =
       add(Command::kPlan, "plan", "Say what an update would do, step by step");
   AddTarget(*plan, options, true);
   AddAppend(*plan, options);
-  AddOverride(*plan, options);
+  AddOverrideOption(*plan, options.overrides);
 
   CLI::App* update = add(Command::kUpdate, "update",
                          "Go into another kernel with all VMs, and follow it");

@@ -9,7 +9,7 @@
 #include "absl/strings/str_cat.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
-#include "host_update/ctl/exit_code.h"
+#include "host_update/cli/exit_code.h"
 
 namespace live_update::ctl {
 namespace {

@@ -138,8 +138,7 @@ bool SharesAllMemory(const xmlNode* domain) {
   const bool by_default =
       Attribute(Child(Child(domain, "memoryBacking"), "access"), "mode") ==
       "shared";
-  const std::vector<xmlNode*> cells =
-      Children(Child(Child(domain, "cpu"), "numa"), "cell");
+  const std::vector<xmlNode*> cells = NumaCells(domain);
   if (cells.empty()) return by_default;
   return std::all_of(cells.begin(), cells.end(), [=](const xmlNode* cell) {
     const std::string access = Attribute(cell, "memAccess");
@@ -162,8 +161,7 @@ uint64_t MemoryBytes(const xmlNode* domain) {
 
 std::vector<std::string> RamBlocks(const xmlNode* domain) {
   std::vector<std::string> blocks;
-  const std::vector<xmlNode*> cells =
-      Children(Child(Child(domain, "cpu"), "numa"), "cell");
+  const std::vector<xmlNode*> cells = NumaCells(domain);
   for (size_t i = 0; i < cells.size(); ++i) {
     const std::string id = Attribute(cells[i], "id");
     blocks.push_back(
@@ -174,20 +172,6 @@ std::vector<std::string> RamBlocks(const xmlNode* domain) {
     blocks.push_back("pc.ram");
   }
   return blocks;
-}
-
-// The values of <qemu:arg> in <qemu:commandline>, with their nodes.
-std::vector<std::pair<xmlNode*, std::string>> QemuArguments(
-    const xmlNode* domain) {
-  std::vector<std::pair<xmlNode*, std::string>> arguments;
-  const xmlNode* const line = QemuChild(domain, "commandline");
-  if (line == nullptr) return arguments;
-  for (xmlNode* node = line->children; node != nullptr; node = node->next) {
-    if (node->type == XML_ELEMENT_NODE && Name(node) == "arg") {
-      arguments.emplace_back(node, Attribute(node, "value"));
-    }
-  }
-  return arguments;
 }
 
 bool AsksForSharedAuxiliaryRam(const xmlNode* domain) {
@@ -211,23 +195,17 @@ void RemoveAdditions(xmlNode* domain, absl::string_view own_directory) {
       Remove(arguments[i].first);
     }
   }
-  xmlNode* const line = QemuChild(domain, "commandline");
-  if (line != nullptr && xmlChildElementCount(line) == 0) Remove(line);
+  RemoveEmptyQemuCommandline(domain);
 }
 
 void TakeMemoryFromMemfd(xmlNode* domain) {
-  xmlNode* backing = Child(domain, "memoryBacking");
-  if (backing == nullptr) backing = AddChild(domain, nullptr, "memoryBacking");
-  xmlNode* source = Child(backing, "source");
-  if (source == nullptr) source = AddChild(backing, nullptr, "source");
-  SetAttribute(source, "type", "memfd");
+  xmlNode* const backing = ChildOrNew(domain, "memoryBacking");
+  SetAttribute(ChildOrNew(backing, "source"), "type", "memfd");
   if (xmlNode* const allocation = Child(backing, "allocation")) {
     Remove(allocation);
   }
   if (SharesAllMemory(domain)) return;
-  xmlNode* access = Child(backing, "access");
-  if (access == nullptr) access = AddChild(backing, nullptr, "access");
-  SetAttribute(access, "mode", "shared");
+  SetAttribute(ChildOrNew(backing, "access"), "mode", "shared");
 }
 
 }  // namespace

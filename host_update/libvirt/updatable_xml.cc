@@ -2,7 +2,6 @@
 
 #include <vector>
 
-#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "base/status_macros.h"
 #include "host_update/libvirt/domain_xml.h"
@@ -12,15 +11,6 @@ namespace live_update {
 namespace {
 
 constexpr char kAuxRamShare[] = "aux-ram-share=on";
-
-xmlNode* ChildOrNew(xmlNode* parent, const char* name) {
-  xmlNode* const child = Child(parent, name);
-  return child != nullptr ? child : AddChild(parent, nullptr, name);
-}
-
-std::vector<xmlNode*> NumaCells(const xmlNode* domain) {
-  return Children(Child(Child(domain, "cpu"), "numa"), "cell");
-}
 
 void ShareMemory(xmlNode* domain, absl::string_view source) {
   xmlNode* const backing = ChildOrNew(domain, "memoryBacking");
@@ -35,21 +25,14 @@ void ShareMemory(xmlNode* domain, absl::string_view source) {
 
 // Takes "-machine aux-ram-share=on" out, where it stands alone.
 void RemoveAuxRamShare(xmlNode* domain) {
-  xmlNode* const line = QemuChild(domain, "commandline");
-  if (line == nullptr) return;
-  std::vector<xmlNode*> args;
-  for (xmlNode* node = line->children; node != nullptr; node = node->next) {
-    if (node->type == XML_ELEMENT_NODE && Name(node) == "arg") {
-      args.push_back(node);
-    }
-  }
-  for (size_t i = 1; i < args.size(); ++i) {
-    if (Attribute(args[i], "value") != kAuxRamShare) continue;
-    Remove(args[i - 1]);
-    Remove(args[i]);
+  const auto arguments = QemuArguments(domain);
+  for (size_t i = 1; i < arguments.size(); ++i) {
+    if (arguments[i].second != kAuxRamShare) continue;
+    Remove(arguments[i - 1].first);
+    Remove(arguments[i].first);
     break;
   }
-  if (xmlChildElementCount(line) == 0) Remove(line);
+  RemoveEmptyQemuCommandline(domain);
 }
 
 }  // namespace

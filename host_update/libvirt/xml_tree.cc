@@ -137,6 +137,33 @@ xmlNode* AddChild(xmlNode* parent, xmlNs* ns, const char* name) {
   return node;
 }
 
+std::vector<std::pair<xmlNode*, std::string>> QemuArguments(
+    const xmlNode* domain) {
+  std::vector<std::pair<xmlNode*, std::string>> arguments;
+  const xmlNode* const line = QemuChild(domain, "commandline");
+  if (line == nullptr) return arguments;
+  for (xmlNode* node = line->children; node != nullptr; node = node->next) {
+    if (node->type == XML_ELEMENT_NODE && Name(node) == "arg") {
+      arguments.emplace_back(node, Attribute(node, "value"));
+    }
+  }
+  return arguments;
+}
+
+void RemoveEmptyQemuCommandline(xmlNode* domain) {
+  xmlNode* const line = QemuChild(domain, "commandline");
+  if (line != nullptr && xmlChildElementCount(line) == 0) Remove(line);
+}
+
+xmlNode* ChildOrNew(xmlNode* parent, const char* name) {
+  xmlNode* const child = Child(parent, name);
+  return child != nullptr ? child : AddChild(parent, nullptr, name);
+}
+
+std::vector<xmlNode*> NumaCells(const xmlNode* domain) {
+  return Children(Child(Child(domain, "cpu"), "numa"), "cell");
+}
+
 absl::Status AddQemuArguments(xmlNode* domain,
                               const std::vector<std::string>& values) {
   const auto* const href = reinterpret_cast<const xmlChar*>(kQemuNamespace);

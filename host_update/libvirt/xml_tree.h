@@ -7,6 +7,7 @@
 
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/status/statusor.h"
@@ -50,6 +51,19 @@ std::string Text(const xmlNode* node);
 
 // Adds an element without namespace (`ns` null) or in `ns`.
 xmlNode* AddChild(xmlNode* parent, xmlNs* ns, const char* name);
+
+// The first child called `name`; adds one if there is none.
+xmlNode* ChildOrNew(xmlNode* parent, const char* name);
+
+// The values of <qemu:arg> in <qemu:commandline>, with their nodes.
+std::vector<std::pair<xmlNode*, std::string>> QemuArguments(
+    const xmlNode* domain);
+
+// Takes <qemu:commandline> out if nothing is in it.
+void RemoveEmptyQemuCommandline(xmlNode* domain);
+
+// The guest's NUMA cells.
+std::vector<xmlNode*> NumaCells(const xmlNode* domain);
 
 // Adds <qemu:arg>s to <qemu:commandline>, which is made if need be.
 absl::Status AddQemuArguments(xmlNode* domain,

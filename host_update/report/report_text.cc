@@ -130,6 +130,10 @@ std::string PlanText(const UpdatePlan& plan) {
   return text;
 }
 
+std::string CheckAndPlanText(const UpdatePlan& plan) {
+  return absl::StrCat(CheckText(plan.check()), PlanText(plan));
+}
+
 std::string ReportText(const UpdateReport& report) {
   std::string text =
       absl::StrFormat("Update %s, begun %s: %s\n", report.update_id(),

@@ -12,6 +12,8 @@ namespace live_update {
 // Each ends with a newline.
 std::string CheckText(const CheckReport& check);
 std::string PlanText(const UpdatePlan& plan);
+// What the check in it found, then the plan.
+std::string CheckAndPlanText(const UpdatePlan& plan);
 std::string ReportText(const UpdateReport& report);
 std::string StatusText(const HostStatus& status);
 std::string EnableText(const EnableReport& report);

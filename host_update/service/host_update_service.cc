@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <chrono>
-#include <functional>
 #include <optional>
 #include <utility>
 #include <vector>
@@ -112,17 +111,28 @@ grpc::Status HostUpdateService::Ask(const Context& context,
   return ToGrpc(StatusOf(result), kLookAtJournal, kNothingTouched);
 }
 
+template <typename Answer>
+grpc::Status HostUpdateService::AskFor(Answer* (WorkerReply::Result::*take)(),
+                                       const Context& context,
+                                       const WorkerRequest& request,
+                                       Answer* answer) const {
+  WorkerReply::Result result;
+  grpc::Status asked = Ask(context, request, result);
+  if (asked.ok()) *answer = std::move(*(result.*take)());
+  return asked;
+}
+
 grpc::Status HostUpdateService::GetHostInfo(Context* context,
                                             const v1::GetHostInfoRequest*,
                                             v1::HostInfo* info) {
   WorkerRequest request;
   request.mutable_status();
-  WorkerReply::Result result;
-  if (grpc::Status asked = Ask(*context, request, result); !asked.ok()) {
+  if (grpc::Status asked = AskFor(&WorkerReply::Result::mutable_status,
+                                  *context, request, info->mutable_status());
+      !asked.ok()) {
     return asked;
   }
   info->set_version(kVersion);
-  *info->mutable_status() = std::move(*result.mutable_status());
   for (const v1::Operation& operation : parts_.store.Running()) {
     info->set_running_operation(operation.id());
   }
@@ -135,22 +145,26 @@ grpc::Status HostUpdateService::ListVms(Context* context,
                                         v1::ListVmsResponse* response) {
   WorkerRequest status;
   status.mutable_status();
-  WorkerReply::Result host;
-  if (grpc::Status asked = Ask(*context, status, host); !asked.ok()) {
+  HostStatus host;
+  if (grpc::Status asked =
+          AskFor(&WorkerReply::Result::mutable_status, *context, status, &host);
+      !asked.ok()) {
     return asked;
   }
   WorkerRequest check;
   check.mutable_check();
-  WorkerReply::Result checked;
-  if (grpc::Status asked = Ask(*context, check, checked); !asked.ok()) {
+  CheckReport checked;
+  if (grpc::Status asked = AskFor(&WorkerReply::Result::mutable_check, *context,
+                                  check, &checked);
+      !asked.ok()) {
     return asked;
   }
-  for (const HostStatus::Vm& vm : host.status().vms()) {
+  for (const HostStatus::Vm& vm : host.vms()) {
     v1::ListVmsResponse::Vm& entry = *response->add_vms();
     entry.set_name(vm.name());
     entry.set_uuid(vm.uuid());
     entry.set_state(vm.state());
-    for (const Finding& finding : checked.check().findings()) {
+    for (const Finding& finding : checked.findings()) {
       if (finding.severity() == Finding::ERROR &&
           finding.subject() == vm.name()) {
         *entry.add_blockers() = finding;
@@ -192,12 +206,7 @@ grpc::Status HostUpdateService::GetReport(Context* context,
                                           UpdateReport* report) {
   WorkerRequest ask;
   ask.mutable_report()->set_update_id(request->update_id());
-  WorkerReply::Result result;
-  if (grpc::Status asked = Ask(*context, ask, result); !asked.ok()) {
-    return asked;
-  }
-  *report = std::move(*result.mutable_report());
-  return grpc::Status::OK;
+  return AskFor(&WorkerReply::Result::mutable_report, *context, ask, report);
 }
 
 grpc::Status HostUpdateService::Watch(Context* context,
@@ -234,12 +243,7 @@ grpc::Status HostUpdateService::Check(Context* context,
   if (grpc::Status may = MayManage("Check"); !may.ok()) return may;
   WorkerRequest ask;
   *ask.mutable_check() = *request;
-  WorkerReply::Result result;
-  if (grpc::Status asked = Ask(*context, ask, result); !asked.ok()) {
-    return asked;
-  }
-  *report = std::move(*result.mutable_check());
-  return grpc::Status::OK;
+  return AskFor(&WorkerReply::Result::mutable_check, *context, ask, report);
 }
 
 grpc::Status HostUpdateService::Plan(Context* context,
@@ -248,24 +252,18 @@ grpc::Status HostUpdateService::Plan(Context* context,
   if (grpc::Status may = MayManage("Plan"); !may.ok()) return may;
   WorkerRequest ask;
   *ask.mutable_plan() = *request;
-  WorkerReply::Result result;
-  if (grpc::Status asked = Ask(*context, ask, result); !asked.ok()) {
-    return asked;
-  }
-  *plan = std::move(*result.mutable_plan());
-  return grpc::Status::OK;
+  return AskFor(&WorkerReply::Result::mutable_plan, *context, ask, plan);
 }
 
-grpc::Status HostUpdateService::Start(
-    v1::Operation operation,
-    const std::function<WorkerRequest(const v1::Operation&)>& request_of,
-    v1::Operation* started) {
+grpc::Status HostUpdateService::Start(v1::Operation operation,
+                                      WorkerRequest request,
+                                      v1::Operation* started) {
   if (absl::Status reason = CheckReason(operation.reason()); !reason.ok()) {
     return ToGrpc(reason, "give a shorter one", kNothingTouched);
   }
   operation.set_requested_by(caller_.Description());
   absl::StatusOr<v1::Operation> begun =
-      parts_.runner.Start(std::move(operation), request_of);
+      parts_.runner.Start(std::move(operation), std::move(request));
   if (!begun.ok()) {
     return ToGrpc(begun.status(),
                   CodeOf(begun.status()) == "BUSY"
@@ -284,15 +282,9 @@ grpc::Status HostUpdateService::Execute(Context*,
   Audit("Execute", request->target().kernel(), request->reason());
   v1::Operation asked = OperationOf(v1::Operation::UPDATE, *request);
   *asked.mutable_target() = request->target();
-  return Start(
-      std::move(asked),
-      [request](const v1::Operation& begun) {
-        WorkerRequest worker;
-        worker.mutable_update()->set_update_id(begun.id());
-        *worker.mutable_update()->mutable_request() = *request;
-        return worker;
-      },
-      operation);
+  WorkerRequest worker;
+  *worker.mutable_update()->mutable_request() = *request;
+  return Start(std::move(asked), std::move(worker), operation);
 }
 
 grpc::Status HostUpdateService::Abort(Context*, const v1::AbortRequest* request,
@@ -325,14 +317,9 @@ grpc::Status HostUpdateService::Recover(Context*,
   Audit("Recover", request->vm(), request->reason());
   v1::Operation asked = OperationOf(v1::Operation::RECOVER, *request);
   asked.set_vm(request->vm());
-  return Start(
-      std::move(asked),
-      [request](const v1::Operation&) {
-        WorkerRequest worker;
-        *worker.mutable_recover() = *request;
-        return worker;
-      },
-      operation);
+  WorkerRequest worker;
+  *worker.mutable_recover() = *request;
+  return Start(std::move(asked), std::move(worker), operation);
 }
 
 grpc::Status HostUpdateService::Finish(Context*,
@@ -342,14 +329,9 @@ grpc::Status HostUpdateService::Finish(Context*,
   Audit("Finish", request->vm(), request->reason());
   v1::Operation asked = OperationOf(v1::Operation::FINISH, *request);
   asked.set_vm(request->vm());
-  return Start(
-      std::move(asked),
-      [request](const v1::Operation&) {
-        WorkerRequest worker;
-        *worker.mutable_finish() = *request;
-        return worker;
-      },
-      operation);
+  WorkerRequest worker;
+  *worker.mutable_finish() = *request;
+  return Start(std::move(asked), std::move(worker), operation);
 }
 
 grpc::Status HostUpdateService::EnableVm(Context* context,
@@ -365,12 +347,7 @@ grpc::Status HostUpdateService::EnableVm(Context* context,
   }
   WorkerRequest ask;
   *ask.mutable_enable() = *request;
-  WorkerReply::Result result;
-  if (grpc::Status asked = Ask(*context, ask, result); !asked.ok()) {
-    return asked;
-  }
-  *report = std::move(*result.mutable_enable());
-  return grpc::Status::OK;
+  return AskFor(&WorkerReply::Result::mutable_enable, *context, ask, report);
 }
 
 }  // namespace live_update

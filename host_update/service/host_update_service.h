@@ -65,8 +65,12 @@ class HostUpdateService : public v1::HostUpdate::Service {
              const std::string& reason) const;
   grpc::Status Ask(const Context& context, const WorkerRequest& request,
                    WorkerReply::Result& result) const;
-  grpc::Status Start(v1::Operation operation,
-                     const std::function<WorkerRequest(const v1::Operation&)>&,
+  // The same, for what is in the result: `take` is its accessor.
+  template <typename Answer>
+  grpc::Status AskFor(Answer* (WorkerReply::Result::*take)(),
+                      const Context& context, const WorkerRequest& request,
+                      Answer* answer) const;
+  grpc::Status Start(v1::Operation operation, WorkerRequest request,
                      v1::Operation* started);
 
   const ServiceParts parts_;

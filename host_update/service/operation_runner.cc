@@ -3,15 +3,14 @@
 #include <algorithm>
 #include <utility>
 
-#include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
-#include "base/file.h"
 #include "base/log.h"
 #include "base/status_macros.h"
 #include "host_update/cli/exit_code.h"
+#include "host_update/identity.h"
 
 namespace live_update {
 namespace {
@@ -20,12 +19,6 @@ namespace {
 constexpr absl::Duration kLongestPhase = absl::Minutes(30);
 constexpr absl::Duration kUndoTimeout = absl::Minutes(3);
 constexpr absl::Duration kReportTimeout = absl::Seconds(60);
-
-std::string ThisBoot() {
-  const absl::StatusOr<std::string> id =
-      ReadFile("/proc/sys/kernel/random/boot_id", 64);
-  return id.ok() ? std::string(absl::StripAsciiWhitespace(*id)) : "";
-}
 
 std::string ErrorsOf(const CheckReport& check) {
   std::vector<std::string> errors;
@@ -107,15 +100,16 @@ OperationRunner::~OperationRunner() {
   for (std::thread& thread : threads) thread.join();
 }
 
-absl::StatusOr<v1::Operation> OperationRunner::Start(
-    v1::Operation operation,
-    const std::function<WorkerRequest(const v1::Operation&)>& request_of) {
+absl::StatusOr<v1::Operation> OperationRunner::Start(v1::Operation operation,
+                                                     WorkerRequest request) {
   bool is_new = false;
   LU_ASSIGN_OR_RETURN(v1::Operation begun,
                       store_.Begin(std::move(operation), is_new));
   if (!is_new) return begun;
-  absl::StatusOr<std::unique_ptr<WorkerCall>> call =
-      workers_.Begin(request_of(begun));
+  if (request.has_update()) {
+    request.mutable_update()->set_update_id(begun.id());
+  }
+  absl::StatusOr<std::unique_ptr<WorkerCall>> call = workers_.Begin(request);
   if (!call.ok()) {
     store_.End(begun.id(), {.error = std::string(call.status().message())});
     return call.status();
@@ -168,7 +162,7 @@ absl::Status OperationRunner::Abort(const std::string& id) {
 }
 
 void OperationRunner::SettleInterrupted() {
-  const std::string boot_id = ThisBoot();
+  const std::string boot_id = ThisBootId();
   for (const v1::Operation& operation : store_.Running()) {
     LogWarning(absl::StrCat("operation ", operation.id(),
                             " was under way in phase ", operation.phase(),

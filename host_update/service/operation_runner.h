@@ -4,7 +4,6 @@
 #ifndef HOST_UPDATE_SERVICE_OPERATION_RUNNER_H_
 #define HOST_UPDATE_SERVICE_OPERATION_RUNNER_H_
 
-#include <functional>
 #include <map>
 #include <memory>
 #include <set>
@@ -32,10 +31,9 @@ class OperationRunner {
   ~OperationRunner();
 
   // Begins `operation` as the store does, and carries it out in a thread of its
-  // own. The request is put together once the operation has its id.
-  absl::StatusOr<v1::Operation> Start(
-      v1::Operation operation,
-      const std::function<WorkerRequest(const v1::Operation&)>& request_of);
+  // own, by `request`; an update gets its operation's id.
+  absl::StatusOr<v1::Operation> Start(v1::Operation operation,
+                                      WorkerRequest request);
 
   // Asks a running update to take itself back. kNotFound, kFailedPrecondition:
   // it can't any more.

@@ -5,7 +5,6 @@
 #include <system_error>
 #include <utility>
 
-#include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "base/file.h"
@@ -13,6 +12,7 @@
 #include "base/status_code.h"
 #include "base/status_macros.h"
 #include "google/protobuf/util/json_util.h"
+#include "host_update/history.h"
 #include "host_update/identity.h"
 #include "host_update/report/report_json.h"
 
@@ -27,12 +27,6 @@ constexpr uint64_t kReserved = 1000;
 std::string NowText() {
   return absl::FormatTime("%Y-%m-%dT%H:%M:%E3SZ", absl::Now(),
                           absl::UTCTimeZone());
-}
-
-std::string BootId() {
-  const absl::StatusOr<std::string> id =
-      ReadFile("/proc/sys/kernel/random/boot_id", 64);
-  return id.ok() ? std::string(absl::StripAsciiWhitespace(*id)) : "";
 }
 
 bool IsPaused(const std::string& phase) {
@@ -57,11 +51,7 @@ bool IsOlder(const v1::Operation& a, const v1::Operation& b) {
 }
 
 absl::Status CheckRequestId(const std::string& id) {
-  const bool is_one =
-      id.size() <= 64 && std::all_of(id.begin(), id.end(), [](char c) {
-        return absl::ascii_isalnum(static_cast<unsigned char>(c)) || c == '-';
-      });
-  if (is_one) return absl::OkStatus();
+  if (id.empty() || IsUpdateId(id)) return absl::OkStatus();
   return absl::InvalidArgumentError(
       "a request id has at most 64 letters, digits and \"-\"");
 }
@@ -131,7 +121,7 @@ absl::StatusOr<v1::Operation> OperationStore::Begin(v1::Operation operation,
   operation.set_phase("check");
   operation.set_abortable(operation.kind() == v1::Operation::UPDATE);
   operation.set_started_at(NowText());
-  operation.set_boot_id(BootId());
+  operation.set_boot_id(ThisBootId());
   StoredOperation& stored = operations_[operation.id()];
   *stored.mutable_operation() = operation;
   AddEvent(stored, absl::StrCat("asked for by ", operation.requested_by()));

@@ -16,14 +16,14 @@ def operations(lab):
     return lab.service.ctl_json("history")[1]["operations"]
 
 
-def newest(lab):
-    return operations(lab)[0]
+def find(lab, operation_id):
+    return next(o for o in operations(lab) if o["id"] == operation_id)
 
 
 def ended(lab, operation_id):
     """The operation, once it has ended."""
     def look():
-        operation = next(o for o in operations(lab) if o["id"] == operation_id)
+        operation = find(lab, operation_id)
         return operation if operation["state"] != "RUNNING" else None
     return wait_until(look, 180, f"operation {operation_id} has ended")
 
@@ -61,7 +61,7 @@ def start_update(lab, options=""):
 
 def wait_for_phase(lab, operation_id, phase):
     def look():
-        operation = next(o for o in operations(lab) if o["id"] == operation_id)
+        operation = find(lab, operation_id)
         assert operation["state"] == "RUNNING", operation
         return operation["phase"] == phase
     wait_until(look, 60, f"operation {operation_id} is in phase {phase}", interval=0.1)
@@ -152,7 +152,7 @@ def test_update(lab, echo, logs):
     run.check()
 
     wait_until(lambda: lab.service.ctl("status").code == service.OK, 120, "hostupdated answers")
-    operation = newest(lab)
+    operation = operations(lab)[0]
     assert operation["id"] == run.report["update_id"] and operation["request_id"] == "roll-1"
     assert operation["state"] == "SUCCEEDED" and operation["exit_code"] == service.OK
     assert operation["boot_id"] == run.before.boot_id != lab.host.boot_id()

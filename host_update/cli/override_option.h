@@ -1,0 +1,19 @@
+// --override, as host-update and hostupdatectl have it.
+
+#ifndef HOST_UPDATE_CLI_OVERRIDE_OPTION_H_
+#define HOST_UPDATE_CLI_OVERRIDE_OPTION_H_
+
+#include <string>
+#include <vector>
+
+#include "CLI/CLI.hpp"
+
+namespace live_update {
+
+// Takes codes that CheckOverride accepts into `codes`, which must outlive
+// `command`'s parsing.
+void AddOverrideOption(CLI::App& command, std::vector<std::string>& codes);
+
+}  // namespace live_update
+
+#endif  // HOST_UPDATE_CLI_OVERRIDE_OPTION_H_
