@@ -76,13 +76,15 @@ absl::Status HandOver(PreparedUpdate& update, Journal& journal,
   return Annotate(deps.kexec->Jump(), "jump into the staged kernel");
 }
 
-// Everything an update does after the go. On failure nothing is undone yet.
+// Everything an update does after the go. On failure nothing is undone yet,
+// nor if it was to be prepared only.
 absl::Status Run(const UpdateRequest& request, CheckedHost& checked,
                  Journal& journal, PhaseRecorder& phases,
                  const Dependencies& deps) {
   LU_RETURN_IF_ERROR(phases.Enter(Phase::kPrepare));
   LU_ASSIGN_OR_RETURN(PreparedUpdate update,
                       Prepare(request, checked, journal.update_id(), deps));
+  if (request.prepare_only) return absl::OkStatus();
   return HandOver(update, journal, phases, deps);
 }
 
@@ -95,18 +97,23 @@ void FillReport(const Journal& journal, const CheckedHost& checked,
   report.set_kernel_after(checked.host.kernel_release);
   report.set_boot_id_before(checked.host.boot_id);
   report.set_boot_id_after(checked.host.boot_id);
-  report.set_failed_phase(std::string(PhaseName(failed_in)));
   for (const Finding& finding : checked.report.findings()) {
     if (finding.overridden()) *report.add_findings() = finding;
   }
-  std::vector<std::string> reasons = {std::string(status.message())};
+  std::vector<std::string> reasons;
+  if (!status.ok()) {
+    report.set_failed_phase(std::string(PhaseName(failed_in)));
+    reasons.emplace_back(status.message());
+  }
   for (const auto* lines :
        {&undone.gone, &undone.not_resumed, &undone.left_over}) {
     reasons.insert(reasons.end(), lines->begin(), lines->end());
   }
   report.set_reason(absl::StrJoin(reasons, "; "));
-  report.set_result(undone.not_resumed.empty() ? UpdateReport::FAILED_UNHARMED
-                                               : UpdateReport::FAILED_RESUME);
+  report.set_result(!undone.not_resumed.empty() ? UpdateReport::FAILED_RESUME
+                    : status.ok() && undone.clean()
+                        ? UpdateReport::PREPARED
+                        : UpdateReport::FAILED_UNHARMED);
 }
 
 }  // namespace
@@ -149,11 +156,19 @@ LiveUpdateResult LiveUpdate(const UpdateRequest& request,
       absl::FormatTime(absl::RFC3339_sec, absl::Now(), absl::UTCTimeZone()));
   journal.set_kernel(request.kernel_path);
   PhaseRecorder phases(deps, journal);
+  const absl::Time start = absl::Now();
   result.status = Run(request, *checked, journal, phases, deps);
-  if (result.status.ok()) return result;  // Jumped: into a fake.
-
-  LogError(absl::StrCat(PhaseName(phases.current()), " failed: ",
-                        result.status.message(), "; taking the update back"));
+  if (result.status.ok() && !request.prepare_only) {
+    return result;  // Jumped: into a fake.
+  }
+  if (!result.status.ok()) {
+    LogError(absl::StrCat(PhaseName(phases.current()), " failed: ",
+                          result.status.message(), "; taking the update back"));
+  } else {
+    PhaseSpan& span = *result.report.add_phases();
+    span.set_phase(std::string(PhaseName(Phase::kPrepare)));
+    span.set_duration_s(absl::ToDoubleSeconds(absl::Now() - start));
+  }
   const UndoResult undone = UndoUpdate(journal, deps);
   FillReport(journal, *checked, phases.current(), result.status, undone,
              result.report);

@@ -12,18 +12,21 @@
 namespace live_update {
 
 struct LiveUpdateResult {
-  // Why it ended. OK only if the jump returned OK, which a real one never does.
+  // Why it ended. OK only if it was to be prepared only, or the jump returned
+  // OK, which a real one never does.
   absl::Status status;
   bool no_go = false;  // The check said so; nothing was touched.
   CheckReport check;
-  // `result` is FAILED_UNHARMED or FAILED_RESUME, if !no_go.
+  // `result` is PREPARED, FAILED_UNHARMED or FAILED_RESUME, if !no_go.
   UpdateReport report;
 };
 
 // Takes the host into the kernel that `request` names. On success it does not
-// return. On failure every VM runs as it did before the call, no kernel is
-// staged and nothing is preserved; where that could not be brought about,
-// report.result is FAILED_RESUME and report.reason names the VMs.
+// return, unless request.prepare_only: then all that can fail while VMs run has
+// been done, and taken back. On failure every VM runs as it did before the
+// call, no kernel is staged and nothing is preserved; where that could not be
+// brought about, report.result is FAILED_RESUME and report.reason names the
+// VMs.
 //
 // The caller holds the RunLock. An update that was cut off earlier is undone
 // first.

@@ -116,6 +116,43 @@ TEST(LiveUpdateTest, TheReportListsWhatTheOperatorOverrode) {
   EXPECT_EQ(report.findings(0).message().size(), 1024);
 }
 
+TEST(PrepareTest, DoesAllButThePauseAndTakesItBack) {
+  FakeHost host;
+  host.hypervisor().AddVm("vm1", VmState::kRunning, kMemory);
+  UpdateRequest request = host.Request();
+  request.prepare_only = true;
+  std::vector<Phase> entered;
+  host.deps().entered = [&](Phase phase) {
+    entered.push_back(phase);
+    return absl::OkStatus();
+  };
+  const LiveUpdateResult result = LiveUpdate(request, host.deps());
+  EXPECT_THAT(result.status, IsOk());
+  EXPECT_EQ(result.report.result(), UpdateReport::PREPARED)
+      << result.report.DebugString();
+  EXPECT_THAT(result.report.failed_phase(), IsEmpty());
+  EXPECT_THAT(entered, ElementsAre(Phase::kPrepare));
+  EXPECT_EQ(host.kexec().stage_count(), 1);
+  EXPECT_FALSE(host.kexec().staged().has_value());
+  EXPECT_FALSE(host.kexec().jumped());
+  EXPECT_EQ(host.hypervisor().vm("vm1").info.state, VmState::kRunning);
+  EXPECT_THAT(host.LeftInPreservedMemory(), IsEmpty());
+  EXPECT_FALSE(ReadJournal(host.deps().paths.run_dir)->has_value());
+}
+
+TEST(PrepareTest, WhatFailsIsToldAsOfAnUpdate) {
+  FakeHost host;
+  host.hypervisor().AddVm("vm1", VmState::kRunning, kMemory);
+  host.kexec().FailNextStage(absl::PermissionDeniedError("no signature"));
+  UpdateRequest request = host.Request();
+  request.prepare_only = true;
+  const LiveUpdateResult result = LiveUpdate(request, host.deps());
+  EXPECT_THAT(result.status, StatusIs(absl::StatusCode::kPermissionDenied,
+                                      HasSubstr("no signature")));
+  EXPECT_EQ(result.report.result(), UpdateReport::FAILED_UNHARMED);
+  EXPECT_EQ(result.report.failed_phase(), "prepare");
+}
+
 TEST(PlanTest, AnUpdateHoldsToThePlanThatWasAgreedOn) {
   FakeHost host;
   host.hypervisor().AddVm("vm1", VmState::kRunning, kMemory);

@@ -49,12 +49,12 @@ ExitCode DryRun(const Options& options, const Dependencies& deps,
   return plan->check().go() ? ExitCode::kOk : ExitCode::kNoGo;
 }
 
-ExitCode Update(const Options& options, const Dependencies& deps,
+// An update, or as much of it as the request has.
+ExitCode Update(const UpdateRequest& request, const Dependencies& deps,
                 Output& output) {
-  if (options.dry_run) return DryRun(options, deps, output);
   const absl::StatusOr<RunLock> lock = RunLock::Acquire(deps.paths.run_dir);
   if (!lock.ok()) return Fail(lock.status(), output);
-  const LiveUpdateResult result = LiveUpdate(options.request, deps);
+  const LiveUpdateResult result = LiveUpdate(request, deps);
   if (result.no_go) {
     if (result.check.go() || result.check.findings_size() == 0) {
       return Fail(result.status, output);
@@ -62,6 +62,10 @@ ExitCode Update(const Options& options, const Dependencies& deps,
     output.Put(result.check, CheckText(result.check));
     // 3 is what `check` says; of an update, it matters that VMs are unharmed.
     return ExitCode::kFailedUnharmed;
+  }
+  if (result.report.result() == UpdateReport::PREPARED) {
+    output.Put(result.report, ReportText(result.report));
+    return ExitCode::kOk;
   }
   if (!result.report.update_id().empty()) {
     if (absl::Status kept = WriteReport(deps.paths.state_dir, result.report);
@@ -206,7 +210,13 @@ ExitCode RunCommand(const Options& options, const ClockSample& first_line,
     case Command::kCheck:
       return Check(options, deps, output);
     case Command::kUpdate:
-      return Update(options, deps, output);
+      return options.dry_run ? DryRun(options, deps, output)
+                             : Update(options.request, deps, output);
+    case Command::kPrepare: {
+      UpdateRequest request = options.request;
+      request.prepare_only = true;
+      return Update(request, deps, output);
+    }
     case Command::kRestore:
       return Restore(options, first_line, deps, output);
     case Command::kStatus:

@@ -151,6 +151,12 @@ std::variant<Options, int> ParseOptions(int argc, char** argv) {
       ->check(CLI::Range(1, 1024))
       ->default_str("48");
 
+  CLI::App* prepare = app.add_subcommand(
+      "prepare",
+      "Do all that an update does before it pauses the first VM, and take it "
+      "back: what would fail then fails now");
+  AddTarget(*prepare, options, true);
+
   CLI::App* restore = app.add_subcommand(
       "restore",
       "Bring back the VMs that the last kernel handed over; run by "
@@ -203,6 +209,7 @@ std::variant<Options, int> ParseOptions(int argc, char** argv) {
   }
   if (check->parsed()) options.command = Command::kCheck;
   if (update->parsed()) options.command = Command::kUpdate;
+  if (prepare->parsed()) options.command = Command::kPrepare;
   if (restore->parsed()) options.command = Command::kRestore;
   if (status->parsed()) options.command = Command::kStatus;
   if (abort->parsed()) options.command = Command::kAbort;

@@ -17,6 +17,7 @@ namespace live_update {
 enum class Command {
   kCheck,
   kUpdate,
+  kPrepare,
   kRestore,
   kStatus,
   kAbort,
@@ -36,7 +37,7 @@ struct Options {
   uint32_t handover_version = kHandoverVersion;  // update
   RamCoverage verify_ram = RamCoverage::kSample;
 
-  UpdateRequest request;        // check, update
+  UpdateRequest request;        // check, prepare, update
   bool no_initrd = false;       // check, update: none is meant to be there.
   bool dry_run = false;         // update, enable
   std::string retry_vm;         // restore

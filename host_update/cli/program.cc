@@ -72,6 +72,7 @@ absl::Status SetHandover(const Options& options, HandoverSettings& handover) {
   handover.verify_ram = options.verify_ram;
   const bool reads_or_writes_one =
       options.command == Command::kUpdate ||
+      options.command == Command::kPrepare ||
       (options.command == Command::kRestore && !options.hold_autostart);
   if (!reads_or_writes_one) return absl::OkStatus();
   LU_ASSIGN_OR_RETURN(

@@ -159,16 +159,27 @@ std::optional<int> ConfirmUpdate(Session& session, std::string& plan_hash) {
                 session.console.host_name);
 }
 
-int Update(Session& session) {
-  if (!CanAsk(session)) return session.UsageError(kCantAsk);
-  const Options& options = session.options;
-  std::string plan_hash = options.plan_hash;
-  if (const auto ended = ConfirmUpdate(session, plan_hash)) return *ended;
+v1::ExecuteRequest UpdateRequestOf(const Options& options) {
   auto request = TargetRequest<v1::ExecuteRequest>(options);
-  request.set_plan_hash(plan_hash);
+  request.set_plan_hash(options.plan_hash);
   request.set_request_id(options.request_id);
   request.set_reason(options.reason);
   request.set_max_blackout_s(options.max_blackout_s);
+  return request;
+}
+
+int Prepare(Session& session) {
+  const Reply<v1::Operation> begun =
+      session.Call(&Client::Stub::Prepare, UpdateRequestOf(session.options));
+  return begun.ok() ? Begun(session, begun.value) : session.Fail(*begun.error);
+}
+
+int Update(Session& session) {
+  if (!CanAsk(session)) return session.UsageError(kCantAsk);
+  v1::ExecuteRequest request = UpdateRequestOf(session.options);
+  if (const auto ended = ConfirmUpdate(session, *request.mutable_plan_hash())) {
+    return *ended;
+  }
   const Reply<v1::Operation> begun =
       session.Call(&Client::Stub::Execute, request);
   return begun.ok() ? Begun(session, begun.value) : session.Fail(*begun.error);
@@ -321,6 +332,8 @@ int RunCommand(const Options& options, const Console& console) {
       return Check(session);
     case Command::kPlan:
       return Plan(session);
+    case Command::kPrepare:
+      return Prepare(session);
     case Command::kUpdate:
       return Update(session);
     case Command::kAbort:

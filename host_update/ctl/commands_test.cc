@@ -226,6 +226,18 @@ TEST_F(CommandsTest, UpdateSaysWhatWasAgreedOnAndWhy) {
   EXPECT_THAT(out_, HasSubstr("Update op-1"));
 }
 
+TEST_F(CommandsTest, PrepareAsksNobodyAndUpdatesNothing) {
+  AddUpdate(v1::Operation::SUCCEEDED, 0);
+  GiveKernel();
+  options_.plan_hash = "5b1c9e";
+  options_.yes = false;
+  EXPECT_THAT(Run(Command::kPrepare), ExitsWith(ExitCode::kOk));
+  EXPECT_EQ(fake_.execute_request.target().kernel(), "/boot/vmlinuz-new");
+  EXPECT_EQ(fake_.execute_request.plan_hash(), "5b1c9e");
+  EXPECT_THAT(fake_.calls, Contains("Prepare"));
+  EXPECT_THAT(fake_.calls, Not(Contains("Execute")));
+}
+
 TEST_F(CommandsTest, UpdateTellsEachPhaseOnce) {
   AddUpdate(v1::Operation::SUCCEEDED, 0);
   GiveKernel();

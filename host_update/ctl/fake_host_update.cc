@@ -145,6 +145,13 @@ grpc::Status FakeHostUpdate::Plan(Context*, const v1::PlanRequest* request,
   return Answer("Plan", plan, response);
 }
 
+grpc::Status FakeHostUpdate::Prepare(Context*,
+                                     const v1::ExecuteRequest* request,
+                                     v1::Operation* response) {
+  execute_request = *request;
+  return Answer("Prepare", operations.at(0), response);
+}
+
 grpc::Status FakeHostUpdate::Execute(Context*,
                                      const v1::ExecuteRequest* request,
                                      v1::Operation* response) {

@@ -80,6 +80,8 @@ class FakeHostUpdate final : public v1::HostUpdate::Service {
                      CheckReport* response) override;
   grpc::Status Plan(Context*, const v1::PlanRequest* request,
                     UpdatePlan* response) override;
+  grpc::Status Prepare(Context*, const v1::ExecuteRequest* request,
+                       v1::Operation* response) override;
   grpc::Status Execute(Context*, const v1::ExecuteRequest* request,
                        v1::Operation* response) override;
   grpc::Status Abort(Context*, const v1::AbortRequest* request,

@@ -105,7 +105,8 @@ void AddYes(CLI::App& command, Options& options) {
                    "Do not ask; needed where there is no terminal");
 }
 
-void AddUpdate(CLI::App& command, Options& options) {
+// Of what begins an update, and of what tries to.
+void AddConditions(CLI::App& command, Options& options) {
   AddOverrideOption(command, options.overrides);
   command
       .add_option("--plan", options.plan_hash,
@@ -117,7 +118,6 @@ void AddUpdate(CLI::App& command, Options& options) {
       ->check(CLI::Range(0.1, 86400.0))
       ->type_name("SECONDS");
   AddBegin(command, options);
-  AddYes(command, options);
 }
 
 // Whether the socket for reads answers what `command` asks.
@@ -184,11 +184,20 @@ void AddCommands(CLI::App& app, Options& options, Commands& commands) {
   AddAppend(*plan, options);
   AddOverrideOption(*plan, options.overrides);
 
+  CLI::App* prepare =
+      add(Command::kPrepare, "prepare",
+          "Do all that an update does before it pauses the first VM, and take "
+          "it back: what would fail then fails now");
+  AddTarget(*prepare, options, true);
+  AddAppend(*prepare, options);
+  AddConditions(*prepare, options);
+
   CLI::App* update = add(Command::kUpdate, "update",
                          "Go into another kernel with all VMs, and follow it");
   AddTarget(*update, options, true);
   AddAppend(*update, options);
-  AddUpdate(*update, options);
+  AddConditions(*update, options);
+  AddYes(*update, options);
 
   CLI::App* abort = add(Command::kAbort, "abort",
                         "Take back the update that runs, before its kexec");
@@ -233,7 +242,8 @@ void AddCommands(CLI::App& app, Options& options, Commands& commands) {
           "Go back, live, to the kernel that the last successful update came "
           "from");
   AddAppend(*rollback, options);
-  AddUpdate(*rollback, options);
+  AddConditions(*rollback, options);
+  AddYes(*rollback, options);
 
   add(Command::kVersion, "version",
       "Print the versions of hostupdatectl and hostupdated");

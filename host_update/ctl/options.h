@@ -21,6 +21,7 @@ enum class Command {
   kStatus,
   kCheck,
   kPlan,
+  kPrepare,
   kUpdate,
   kAbort,
   kWatch,

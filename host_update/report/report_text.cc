@@ -41,6 +41,8 @@ const char* ResultSentence(UpdateReport::Result result) {
       return "failed before the kexec: every VM runs as before";
     case UpdateReport::FAILED_RESUME:
       return "failed before the kexec, and a VM does not run as before";
+    case UpdateReport::PREPARED:
+      return "prepared, and taken back: nothing stands in the way of an update";
     default:
       return "unknown";
   }
@@ -147,16 +149,16 @@ std::string ReportText(const UpdateReport& report) {
   absl::StrAppendFormat(&text, "  kernel %s -> %s\n  boot   %s -> %s\n",
                         report.kernel_before(), report.kernel_after(),
                         report.boot_id_before(), report.boot_id_after());
-  if (report.phases_size() > 0) {
+  if (report.host_blackout_s() > 0) {
     absl::StrAppendFormat(
         &text,
         "  host blackout %.2f s (first pause to last VM running), clock over "
         "the jump: %s, put right by %+.3f s\n",
         report.host_blackout_s(), report.clock_bridge(), report.clock_step_s());
-    for (const PhaseSpan& span : report.phases()) {
-      absl::StrAppendFormat(&text, "  %-8s at %8.3f s  took %8.3f s\n",
-                            span.phase(), span.start_s(), span.duration_s());
-    }
+  }
+  for (const PhaseSpan& span : report.phases()) {
+    absl::StrAppendFormat(&text, "  %-8s at %8.3f s  took %8.3f s\n",
+                          span.phase(), span.start_s(), span.duration_s());
   }
   if (report.handover_version() != 0) {
     absl::StrAppendFormat(

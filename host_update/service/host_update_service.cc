@@ -275,16 +275,31 @@ grpc::Status HostUpdateService::Start(v1::Operation operation,
   return grpc::Status::OK;
 }
 
+grpc::Status HostUpdateService::BeginUpdate(v1::Operation::Kind kind,
+                                            const v1::ExecuteRequest& request,
+                                            v1::Operation* operation) {
+  const bool prepare = kind == v1::Operation::PREPARE;
+  const char* call = prepare ? "Prepare" : "Execute";
+  if (grpc::Status may = MayManage(call); !may.ok()) return may;
+  Audit(call, request.target().kernel(), request.reason());
+  v1::Operation asked = OperationOf(kind, request);
+  *asked.mutable_target() = request.target();
+  WorkerRequest worker;
+  *worker.mutable_update()->mutable_request() = request;
+  worker.mutable_update()->set_prepare_only(prepare);
+  return Start(std::move(asked), std::move(worker), operation);
+}
+
+grpc::Status HostUpdateService::Prepare(Context*,
+                                        const v1::ExecuteRequest* request,
+                                        v1::Operation* operation) {
+  return BeginUpdate(v1::Operation::PREPARE, *request, operation);
+}
+
 grpc::Status HostUpdateService::Execute(Context*,
                                         const v1::ExecuteRequest* request,
                                         v1::Operation* operation) {
-  if (grpc::Status may = MayManage("Execute"); !may.ok()) return may;
-  Audit("Execute", request->target().kernel(), request->reason());
-  v1::Operation asked = OperationOf(v1::Operation::UPDATE, *request);
-  *asked.mutable_target() = request->target();
-  WorkerRequest worker;
-  *worker.mutable_update()->mutable_request() = *request;
-  return Start(std::move(asked), std::move(worker), operation);
+  return BeginUpdate(v1::Operation::UPDATE, *request, operation);
 }
 
 grpc::Status HostUpdateService::Abort(Context*, const v1::AbortRequest* request,

@@ -46,6 +46,8 @@ class HostUpdateService : public v1::HostUpdate::Service {
                      CheckReport* report) override;
   grpc::Status Plan(Context* context, const v1::PlanRequest* request,
                     UpdatePlan* plan) override;
+  grpc::Status Prepare(Context*, const v1::ExecuteRequest* request,
+                       v1::Operation* operation) override;
   grpc::Status Execute(Context*, const v1::ExecuteRequest* request,
                        v1::Operation* operation) override;
   grpc::Status Abort(Context*, const v1::AbortRequest* request,
@@ -70,6 +72,10 @@ class HostUpdateService : public v1::HostUpdate::Service {
   grpc::Status AskFor(Answer* (WorkerReply::Result::*take)(),
                       const Context& context, const WorkerRequest& request,
                       Answer* answer) const;
+  // UPDATE, or PREPARE.
+  grpc::Status BeginUpdate(v1::Operation::Kind kind,
+                           const v1::ExecuteRequest& request,
+                           v1::Operation* operation);
   grpc::Status Start(v1::Operation operation, WorkerRequest request,
                      v1::Operation* started);
 

@@ -45,7 +45,8 @@ Ending EndingOf(const UpdateReport& report, ExitCode exit_code) {
   Ending ending;
   ending.exit_code = static_cast<int>(exit_code);
   ending.report = report;
-  if (report.result() == UpdateReport::UPDATED) {
+  if (report.result() == UpdateReport::UPDATED ||
+      report.result() == UpdateReport::PREPARED) {
     ending.state = v1::Operation::SUCCEEDED;
     return ending;
   }

@@ -119,7 +119,8 @@ absl::StatusOr<v1::Operation> OperationStore::Begin(v1::Operation operation,
   operation.set_id(NewUpdateId());
   operation.set_state(v1::Operation::RUNNING);
   operation.set_phase("check");
-  operation.set_abortable(operation.kind() == v1::Operation::UPDATE);
+  operation.set_abortable(operation.kind() == v1::Operation::UPDATE ||
+                          operation.kind() == v1::Operation::PREPARE);
   operation.set_started_at(NowText());
   operation.set_boot_id(ThisBootId());
   StoredOperation& stored = operations_[operation.id()];

@@ -124,7 +124,8 @@ absl::StatusOr<Options> OptionsOf(const WorkerRequest& request,
           SetOverrides(request.plan().overrides(), options.request));
       return options;
     case WorkerRequest::kUpdate:
-      options.command = Command::kUpdate;
+      options.command = request.update().prepare_only() ? Command::kPrepare
+                                                        : Command::kUpdate;
       LU_RETURN_IF_ERROR(SetUpdate(request.update(), options));
       return options;
     case WorkerRequest::kRecover:

@@ -50,6 +50,15 @@ TEST(WorkerRequestTest, AnUpdateIsTheCommandThatItStandsFor) {
   EXPECT_THAT(options->request.overrides, ElementsAre("BLOCK_JOB"));
 }
 
+TEST(WorkerRequestTest, PrepareIsNoUpdate) {
+  WorkerRequest request = Update();
+  request.mutable_update()->set_prepare_only(true);
+  const absl::StatusOr<Options> options = OptionsOf(request, {});
+  ASSERT_THAT(options, IsOk());
+  EXPECT_EQ(options->command, Command::kPrepare);
+  EXPECT_EQ(options->request.kernel_path, "/boot/vmlinuz");
+}
+
 TEST(WorkerRequestTest, APlanChangesNothing) {
   WorkerRequest request;
   request.mutable_plan()->mutable_target()->set_kernel("/boot/vmlinuz");

@@ -4,6 +4,7 @@ The package is what is installed, systemd starts what it says, and nobody calls 
 """
 
 import json
+import re
 
 import pytest
 
@@ -115,6 +116,41 @@ def test_what_is_refused(lab, unharmed):
     assert foreign.code == service.NO_PERMISSION and "/tmp" in foreign.out + foreign.err
     appended = lab.service.ctl(f"update {kernel.arguments} --yes --append init=/bin/sh")
     assert appended.code == service.NO_PERMISSION, appended.out + appended.err
+
+
+def test_prepare(lab, unharmed):
+    """All that comes before the pause, done and taken back: no VM stands still, nothing stays."""
+    result, operation = lab.service.ctl_json(f"prepare {lab.host.flavor.newer.arguments} --reason rehearsal --quiet")
+    assert result.code == service.OK, result.out + result.err
+    assert operation["kind"] == "PREPARE" and operation["state"] == "SUCCEEDED", operation
+    assert operation["report"]["result"] == "PREPARED"
+    assert [phase["phase"] for phase in operation["report"]["phases"]] == ["prepare"]
+
+
+def test_enable(lab, unharmed):
+    """A definition as libvirt's tools write it is made fit and changed back; the VM that runs is left alone."""
+    def definition(form="--inactive"):
+        return lab.host.sh(f"virsh dumpxml {form} --security-info vm1")
+    made_fit, running = definition(), definition("")
+    lab.host.put_file("/tmp/vm1.xml", re.sub("<memoryBacking>.*?</memoryBacking>|<qemu:commandline>.*?</qemu:commandline>",
+                                             "", made_fit, flags=re.DOTALL))
+    lab.host.sh("virsh -q define /tmp/vm1.xml")
+    plain = definition()
+    assert "memoryBacking" not in plain and "aux-ram-share" not in plain
+    result, dry = lab.service.ctl_json("enable vm1 --dry-run")
+    assert result.code == service.OK and dry["changed"] and definition() == plain, dry
+    result, report = lab.service.ctl_json("enable vm1 --reason 'for updates'")
+    assert result.code == service.OK and report["changed"] and "+" in report["diff"], report
+    enabled = definition()
+    assert "aux-ram-share=on" in enabled and lab.host.flavor.ram_source in enabled
+    result, again = lab.service.ctl_json("enable vm1")
+    assert result.code == service.OK and not again.get("changed"), again
+    result, undone = lab.service.ctl_json("enable vm1 --undo")
+    assert result.code == service.OK and undone["undone"] and definition() == plain, undone
+    assert definition("") == running
+    lab.host.put_file("/tmp/vm1.xml", made_fit)
+    lab.host.sh("virsh -q define /tmp/vm1.xml")
+    assert definition() == made_fit
 
 
 def test_abort(lab, unharmed, slow_worker):
