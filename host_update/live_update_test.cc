@@ -197,6 +197,8 @@ TEST(PlanTest, TheBlackoutIsPredictedFromThisHostsUpdates) {
   ASSERT_OK_AND_ASSIGN(const UpdatePlan plan,
                        PlanUpdate(host.Request(), host.deps()));
   EXPECT_EQ(plan.predicted_blackout_s(), report.host_blackout_s());
+  ASSERT_EQ(plan.vms_size(), 1);
+  EXPECT_EQ(plan.vms(0).predicted_blackout_s(), report.vms(0).blackout_s());
   EXPECT_EQ(CodeOf(LiveUpdate(request, host.deps()).status), "BLACKOUT_BUDGET");
   request.max_blackout_s = 30;
   EXPECT_THAT(LiveUpdate(request, host.deps()).status, IsOk());

@@ -14,15 +14,13 @@
 #include "base/status_code.h"
 #include "base/status_macros.h"
 #include "base/unique_fd.h"
-#include "host_update/history.h"
 #include "host_update/live_update.h"
+#include "host_update/predict.h"
 #include "host_update/prepare.h"
 #include "xxhash.h"
 
 namespace live_update {
 namespace {
-
-constexpr size_t kUpdatesToPredictFrom = 5;
 
 // Which file it is, and which contents of it. Empty: there is none.
 std::string FileIdentity(const UniqueFd& fd) {
@@ -62,20 +60,12 @@ std::string HashOf(const UpdateRequest& request, const CheckedHost& checked,
 }
 
 void Predict(const Dependencies& deps, UpdatePlan& plan) {
-  std::vector<double> seen;
-  for (const UpdateReport& report : ReadReports(deps.paths.state_dir, 100)) {
-    if (report.result() != UpdateReport::UPDATED) continue;
-    if (report.host_blackout_s() > 0) seen.push_back(report.host_blackout_s());
-    if (seen.size() == kUpdatesToPredictFrom) break;
+  const BlackoutPrediction prediction = PredictBlackout(deps);
+  plan.set_predicted_blackout_s(prediction.host_s);
+  plan.set_prediction_basis(prediction.basis);
+  for (UpdatePlan::Vm& vm : *plan.mutable_vms()) {
+    vm.set_predicted_blackout_s(prediction.VmSeconds(vm.uuid()));
   }
-  if (seen.empty()) {
-    plan.set_prediction_basis("no successful update of this host is on record");
-    return;
-  }
-  std::sort(seen.begin(), seen.end());
-  plan.set_predicted_blackout_s(seen[seen.size() / 2]);
-  plan.set_prediction_basis(absl::StrFormat(
-      "median of the last %d successful updates of this host", seen.size()));
 }
 
 }  // namespace

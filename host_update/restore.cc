@@ -22,6 +22,7 @@
 #include "host_update/history.h"
 #include "host_update/identity.h"
 #include "host_update/parallel.h"
+#include "host_update/predict.h"
 #include "host_update/restore_vm.h"
 #include "host_update/spans.h"
 #include "host_update/unrestored.h"
@@ -203,6 +204,7 @@ void SettleVms(const std::vector<std::pair<int, IncomingVm>>& vms,
 
 absl::StatusOr<UpdateReport> RestoreAll(const ClockSample& first_line,
                                         const Dependencies& deps) {
+  NoteRestorerStart(first_line, deps);
   LU_ASSIGN_OR_RETURN(const HostFacts host, deps.host_facts());
   LU_ASSIGN_OR_RETURN(const uint64_t last_restored,
                       ReadCounter(deps.paths.state_dir, kRestoredCounter));

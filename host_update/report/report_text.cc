@@ -115,8 +115,13 @@ std::string PlanText(const UpdatePlan& plan) {
       absl::StrCat("Into ", plan.kernel(), "\n  initrd  ", plan.initrd(),
                    "\n  command line  ", plan.command_line(), "\n");
   for (const auto& vm : plan.vms()) {
-    absl::StrAppendFormat(&text, "  %-16s %s, %s\n", vm.name(), vm.way(),
+    absl::StrAppendFormat(&text, "  %-16s %s, %s", vm.name(), vm.way(),
                           Bytes(vm.ram_bytes()));
+    if (vm.predicted_blackout_s() > 0) {
+      absl::StrAppendFormat(&text, ", stands still for about %.1f s",
+                            vm.predicted_blackout_s());
+    }
+    absl::StrAppend(&text, "\n");
   }
   for (const std::string& step : plan.steps()) {
     absl::StrAppend(&text, step, "\n");
