@@ -172,6 +172,21 @@ class Hypervisor {
   // Tells the network where the VM's NICs are now (gratuitous ARP).
   virtual absl::Status Announce(const VmRef& vm, absl::Time deadline) = 0;
 
+  // The guest's wall clock, by its agent. So of these three: kUnimplemented:
+  // the VM has no channel for one; kUnavailable: none is at its other end;
+  // kDeadlineExceeded: none answers.
+  virtual absl::StatusOr<absl::Time> GuestTime(const VmRef& vm,
+                                               absl::Time deadline) = 0;
+  virtual absl::Status SetGuestTime(const VmRef& vm, absl::Time now,
+                                    absl::Time deadline) = 0;
+
+  // Has the agent run /etc/qemu/host-update-hook of the guest with `word` as
+  // its argument, and waits for its end. OK also if it is not over at the
+  // deadline. kNotFound: the guest has no such file, or its agent runs none.
+  // kFailedPrecondition: it failed.
+  virtual absl::Status RunGuestHook(const VmRef& vm, const std::string& word,
+                                    absl::Time deadline) = 0;
+
   // Changes a VM's persistent definition; what runs is left alone.
   // kFailedPrecondition: it has none, or can't be changed so.
   virtual absl::StatusOr<DefinitionChange> EditDefinition(

@@ -208,6 +208,46 @@ absl::Status FakeHypervisor::Announce(const VmRef& ref, absl::Time) {
   return absl::OkStatus();
 }
 
+void FakeHypervisor::SetAgent(const std::string& name, absl::Time guest_time) {
+  std::lock_guard lock(mutex_);
+  vms_.at(name).guest_time = guest_time;
+}
+
+absl::StatusOr<FakeHypervisor::Vm*> FakeHypervisor::EnterAgent(
+    const std::string& call, const VmRef& ref) {
+  LU_ASSIGN_OR_RETURN(Vm * vm, Enter(call, ref));
+  if (!vm->guest_time.has_value()) {
+    return absl::UnimplementedError("no guest agent is configured");
+  }
+  if (vm->info.state != VmState::kRunning) {
+    return absl::DeadlineExceededError("a guest that stands still is silent");
+  }
+  return vm;
+}
+
+absl::StatusOr<absl::Time> FakeHypervisor::GuestTime(const VmRef& ref,
+                                                     absl::Time) {
+  std::lock_guard lock(mutex_);
+  LU_ASSIGN_OR_RETURN(const Vm* vm, EnterAgent("GuestTime", ref));
+  return *vm->guest_time;
+}
+
+absl::Status FakeHypervisor::SetGuestTime(const VmRef& ref, absl::Time now,
+                                          absl::Time) {
+  std::lock_guard lock(mutex_);
+  LU_ASSIGN_OR_RETURN(Vm * vm, EnterAgent("SetGuestTime", ref));
+  vm->guest_time = now;
+  return absl::OkStatus();
+}
+
+absl::Status FakeHypervisor::RunGuestHook(const VmRef& ref,
+                                          const std::string& word, absl::Time) {
+  std::lock_guard lock(mutex_);
+  LU_ASSIGN_OR_RETURN(Vm * vm, EnterAgent("RunGuestHook", ref));
+  vm->guest_hooks.push_back(word);
+  return absl::OkStatus();
+}
+
 absl::StatusOr<DefinitionChange> FakeHypervisor::EditDefinition(
     const VmRef& ref, const DefinitionEdit& edit, absl::Time) {
   std::lock_guard lock(mutex_);

@@ -3,6 +3,7 @@
 
 #include <map>
 #include <mutex>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -26,8 +27,10 @@ class FakeHypervisor final : public Hypervisor {
     int announced = 0;
     bool restore_abandoned = false;
     std::string definition = "memory of its own";
-    std::string loaded_state;  // Device state it was restored from.
-    UniqueFd ram;              // QEMU's own fd; unset while off.
+    std::string loaded_state;              // Device state it was restored from.
+    UniqueFd ram;                          // QEMU's own fd; unset while off.
+    std::optional<absl::Time> guest_time;  // Set: it has a guest agent.
+    std::vector<std::string> guest_hooks;  // Words that its hook was run with.
   };
 
   // RAM files are made in `dir`; with an empty one they are memfds, and have no
@@ -51,6 +54,9 @@ class FakeHypervisor final : public Hypervisor {
   // paused, and answers nothing until EndAbandonedRestore.
   void AbandonRestore(const std::string& vm);
 
+  // Gives the guest an agent, and its clock this time, at which it stands.
+  void SetAgent(const std::string& vm, absl::Time guest_time);
+
   const Vm& vm(const std::string& name);
   // What the VM's RAM holds, read through QEMU's own fd.
   std::string Memory(const std::string& name);
@@ -67,6 +73,12 @@ class FakeHypervisor final : public Hypervisor {
   void EndAbandonedRestore(const VmRef& vm, absl::Time deadline) override;
   absl::Status Restore(const RestorableVm& vm, absl::Time deadline) override;
   absl::Status Announce(const VmRef& vm, absl::Time deadline) override;
+  absl::StatusOr<absl::Time> GuestTime(const VmRef& vm,
+                                       absl::Time deadline) override;
+  absl::Status SetGuestTime(const VmRef& vm, absl::Time now,
+                            absl::Time deadline) override;
+  absl::Status RunGuestHook(const VmRef& vm, const std::string& word,
+                            absl::Time deadline) override;
   absl::StatusOr<DefinitionChange> EditDefinition(const VmRef& vm,
                                                   const DefinitionEdit& edit,
                                                   absl::Time deadline) override;
@@ -75,6 +87,9 @@ class FakeHypervisor final : public Hypervisor {
  private:
   // The VM, or kNotFound, or what FailNext asked for.
   absl::StatusOr<Vm*> Enter(const std::string& call, const VmRef& vm);
+
+  // The same of a VM whose guest agent answers.
+  absl::StatusOr<Vm*> EnterAgent(const std::string& call, const VmRef& vm);
 
   const std::string dir_;
   std::mutex mutex_;

@@ -260,4 +260,19 @@ absl::StatusOr<std::string> DomainXmlWithoutAdditions(
   return ToString(doc);
 }
 
+absl::StatusOr<std::string> GuestAgentState(absl::string_view xml) {
+  LU_ASSIGN_OR_RETURN(const XmlDoc doc, ParseDomain(xml));
+  const xmlNode* const devices =
+      Child(xmlDocGetRootElement(doc.get()), "devices");
+  if (devices != nullptr) {
+    for (const xmlNode* const channel : Children(devices, "channel")) {
+      const xmlNode* const target = Child(channel, "target");
+      if (Attribute(target, "name") == "org.qemu.guest_agent.0") {
+        return Attribute(target, "state");
+      }
+    }
+  }
+  return absl::NotFoundError("the VM has no channel for a guest agent");
+}
+
 }  // namespace live_update

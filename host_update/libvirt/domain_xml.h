@@ -63,6 +63,11 @@ absl::StatusOr<std::string> DomainXmlForRestore(
 absl::StatusOr<std::string> DomainXmlWithLiveCpu(absl::string_view xml,
                                                  absl::string_view live_xml);
 
+// The state of the guest agent's channel in a live definition: "connected",
+// "disconnected", or empty if libvirt does not know it. kNotFound: there is no
+// such channel.
+absl::StatusOr<std::string> GuestAgentState(absl::string_view xml);
+
 // The XML without our -incoming: what a VM that we have restored once should be
 // described with. Memory stays memfd, which is what it is then.
 absl::StatusOr<std::string> DomainXmlWithoutAdditions(

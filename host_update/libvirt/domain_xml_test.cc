@@ -267,5 +267,23 @@ TEST(DomainXmlWithoutAdditionsTest, ChangesNothingElse) {
   EXPECT_EQ(rest(once), rest(Sample("web.xml")));
 }
 
+TEST(DomainXmlTest, KnowsWhetherAGuestAgentIsThere) {
+  constexpr char kXml[] =
+      "<domain><devices><channel type='spicevmc'>"
+      "<target type='virtio' name='com.redhat.spice.0' state='connected'/>"
+      "</channel><channel type='unix'><target type='virtio' "
+      "name='org.qemu.guest_agent.0'%s/></channel></devices></domain>";
+  const auto state = [&kXml](absl::string_view attribute) {
+    return GuestAgentState(absl::StrReplaceAll(kXml, {{"%s", attribute}}));
+  };
+  EXPECT_EQ(*state(" state='connected'"), "connected");
+  EXPECT_EQ(*state(" state='disconnected'"), "disconnected");
+  EXPECT_EQ(*state(""), "");
+  EXPECT_THAT(GuestAgentState("<domain><devices/></domain>").status(),
+              StatusIs(absl::StatusCode::kNotFound, HasSubstr("no channel")));
+  EXPECT_THAT(GuestAgentState("<domain/>").status(),
+              StatusIs(absl::StatusCode::kNotFound, HasSubstr("no channel")));
+}
+
 }  // namespace
 }  // namespace live_update

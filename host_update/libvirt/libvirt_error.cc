@@ -6,6 +6,13 @@
 
 namespace live_update {
 
+namespace {
+
+// VIR_ERR_AGENT_COMMAND_TIMEOUT, newer than the headers.
+constexpr int kAgentCommandTimeout = 112;
+
+}  // namespace
+
 absl::StatusCode CodeOfLibvirtError(int number, int domain) {
   switch (number) {
     case VIR_ERR_NO_DOMAIN:
@@ -17,6 +24,7 @@ absl::StatusCode CodeOfLibvirtError(int number, int domain) {
     case VIR_ERR_BLOCK_COPY_ACTIVE:
       return absl::StatusCode::kFailedPrecondition;
     case VIR_ERR_OPERATION_TIMEOUT:
+    case kAgentCommandTimeout:
       return absl::StatusCode::kDeadlineExceeded;
     case VIR_ERR_NO_SUPPORT:
     case VIR_ERR_OPERATION_UNSUPPORTED:
@@ -27,6 +35,7 @@ absl::StatusCode CodeOfLibvirtError(int number, int domain) {
     case VIR_ERR_INVALID_CONN:
     case VIR_ERR_RPC:
     case VIR_ERR_NO_SERVER:
+    case VIR_ERR_AGENT_UNRESPONSIVE:
       return absl::StatusCode::kUnavailable;
     case VIR_ERR_SYSTEM_ERROR:  // "Failed to connect socket to '…'", or a disk.
       return domain == VIR_FROM_RPC ? absl::StatusCode::kUnavailable

@@ -12,8 +12,8 @@ namespace live_update {
 // libvirt's message. kNotFound: no such domain; kAlreadyExists;
 // kFailedPrecondition: not in the state the domain is in; kDeadlineExceeded:
 // libvirt itself waited too long; kUnimplemented: the driver can't;
-// kUnavailable: no connection to the daemon; kPermissionDenied;
-// kInvalidArgument; else kInternal.
+// kUnavailable: no connection to the daemon, or from it to the guest agent;
+// kPermissionDenied; kInvalidArgument; else kInternal.
 absl::Status LastLibvirtError(absl::string_view what);
 
 // The code for a virErrorNumber that came from a virErrorDomain.

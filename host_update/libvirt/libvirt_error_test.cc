@@ -25,6 +25,7 @@ TEST(LibvirtErrorTest, ToldApartByWhatTheCallerCanDo) {
             absl::StatusCode::kDeadlineExceeded);
   EXPECT_EQ(Code(VIR_ERR_NO_SUPPORT), absl::StatusCode::kUnimplemented);
   EXPECT_EQ(Code(VIR_ERR_NO_CONNECT), absl::StatusCode::kUnavailable);
+  EXPECT_EQ(Code(VIR_ERR_AGENT_UNRESPONSIVE), absl::StatusCode::kUnavailable);
   EXPECT_EQ(Code(VIR_ERR_AUTH_FAILED), absl::StatusCode::kPermissionDenied);
   EXPECT_EQ(Code(VIR_ERR_XML_ERROR), absl::StatusCode::kInvalidArgument);
   EXPECT_EQ(Code(VIR_ERR_OPERATION_FAILED), absl::StatusCode::kInternal);

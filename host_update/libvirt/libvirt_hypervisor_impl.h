@@ -1,6 +1,6 @@
 // The class behind ConnectToLibvirt. Its calls are in libvirt_hypervisor.cc
-// (those that are one libvirt call), libvirt_save.cc (old kernel) and
-// libvirt_restore.cc (new kernel). Private to this folder.
+// (those that are one libvirt call), libvirt_guest_agent.cc, libvirt_save.cc
+// (old kernel) and libvirt_restore.cc (new kernel). Private to this folder.
 
 #ifndef HOST_UPDATE_LIBVIRT_LIBVIRT_HYPERVISOR_IMPL_H_
 #define HOST_UPDATE_LIBVIRT_LIBVIRT_HYPERVISOR_IMPL_H_
@@ -37,6 +37,12 @@ class LibvirtHypervisor : public Hypervisor {
   void EndAbandonedRestore(const VmRef& vm, absl::Time deadline) override;
   absl::Status Restore(const RestorableVm& vm, absl::Time deadline) override;
   absl::Status Announce(const VmRef& vm, absl::Time deadline) override;
+  absl::StatusOr<absl::Time> GuestTime(const VmRef& vm,
+                                       absl::Time deadline) override;
+  absl::Status SetGuestTime(const VmRef& vm, absl::Time now,
+                            absl::Time deadline) override;
+  absl::Status RunGuestHook(const VmRef& vm, const std::string& word,
+                            absl::Time deadline) override;
   absl::StatusOr<DefinitionChange> EditDefinition(const VmRef& vm,
                                                   const DefinitionEdit& edit,
                                                   absl::Time deadline) override;
@@ -49,6 +55,9 @@ class LibvirtHypervisor : public Hypervisor {
   // `flags`: VIR_DOMAIN_XML_… . Without our additions.
   absl::StatusOr<std::string> GetXml(const VmRef& vm, unsigned flags,
                                      absl::Time deadline);
+
+  // As of GuestTime, if no agent can answer.
+  absl::Status CheckAgent(const VmRef& vm, absl::Time deadline);
 
   // What only QEMU knows, of a VM that is not off.
   absl::Status ExamineQemu(const VmRef& vm, VmFacts& facts,

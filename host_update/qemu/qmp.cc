@@ -137,6 +137,11 @@ absl::Status Qmp::AnnounceSelf(absl::Time deadline) {
                            deadline);
 }
 
+absl::Status Qmp::ForgetMissedRtcTicks(absl::Time deadline) {
+  return ExecuteForNothing("rtc-reset-reinjection",
+                           QmpCommand("rtc-reset-reinjection"), deadline);
+}
+
 absl::Status Qmp::EndMigration(absl::Time deadline) {
   LU_ASSIGN_OR_RETURN(MigrationInfo info, QueryMigrate(deadline));
   if (info.under_way()) LU_RETURN_IF_ERROR(CancelMigration(deadline));

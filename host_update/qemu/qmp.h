@@ -121,6 +121,10 @@ class Qmp {
   // Five rounds of gratuitous ARP from every NIC, over about one second.
   absl::Status AnnounceSelf(absl::Time deadline);
 
+  // For a guest whose clock was set: ticks of the RTC that it missed are not
+  // delivered late. kUnimplemented: a machine without such an RTC.
+  absl::Status ForgetMissedRtcTicks(absl::Time deadline);
+
   // Cancels a migration that is under way and waits until it is over; puts the
   // mode back to normal. What is left: a VM that can be resumed.
   absl::Status EndMigration(absl::Time deadline);

@@ -1,8 +1,9 @@
-// QMP replies of a hostile QEMU, read by every parser.
+// Replies of a hostile QEMU or guest agent, read by every parser.
 
 #include <cstddef>
 #include <cstdint>
 
+#include "host_update/qemu/guest_agent.h"
 #include "host_update/qemu/qmp.h"
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
@@ -12,5 +13,8 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   (void)live_update::ParseRamBlocks(reply);
   (void)live_update::ParseBlockJobs(reply);
   (void)live_update::ParseVersion(reply);
+  (void)live_update::ParseGuestTime(reply);
+  (void)live_update::ParseGuestExec(reply);
+  (void)live_update::ParseGuestExecStatus(reply);
   return 0;
 }

@@ -75,24 +75,6 @@ absl::Status NoField(absl::string_view key) {
       absl::StrCat("QEMU's reply has no usable field ", key));
 }
 
-absl::StatusOr<bool> BoolField(const Value& object, absl::string_view key) {
-  const Value* const field = FindField(object, key);
-  if (field == nullptr || !field->has_bool_value()) return NoField(key);
-  return field->bool_value();
-}
-
-// A whole number that a double holds exactly.
-absl::StatusOr<uint64_t> UintField(const Value& object, absl::string_view key) {
-  constexpr double kLimit = 9007199254740992.0;  // 2^53
-  const Value* const field = FindField(object, key);
-  if (field == nullptr || !field->has_number_value()) return NoField(key);
-  const double number = field->number_value();
-  if (!(number >= 0 && number < kLimit) || std::floor(number) != number) {
-    return NoField(key);
-  }
-  return static_cast<uint64_t>(number);
-}
-
 // The list that a reply returns.
 absl::StatusOr<std::vector<Value>> ParseList(absl::string_view reply) {
   LU_ASSIGN_OR_RETURN(const Value value, ParseQmpReply(reply));
@@ -135,6 +117,23 @@ absl::StatusOr<std::string> StringField(const Value& object,
   const Value* const field = FindField(object, key);
   if (field == nullptr || !field->has_string_value()) return NoField(key);
   return field->string_value();
+}
+
+absl::StatusOr<bool> BoolField(const Value& object, absl::string_view key) {
+  const Value* const field = FindField(object, key);
+  if (field == nullptr || !field->has_bool_value()) return NoField(key);
+  return field->bool_value();
+}
+
+absl::StatusOr<uint64_t> UintField(const Value& object, absl::string_view key) {
+  constexpr double kLimit = 9007199254740992.0;  // 2^53
+  const Value* const field = FindField(object, key);
+  if (field == nullptr || !field->has_number_value()) return NoField(key);
+  const double number = field->number_value();
+  if (!(number >= 0 && number < kLimit) || std::floor(number) != number) {
+    return NoField(key);
+  }
+  return static_cast<uint64_t>(number);
 }
 
 absl::StatusOr<Value> ParseQmpReply(absl::string_view reply) {

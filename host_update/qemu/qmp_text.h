@@ -3,6 +3,7 @@
 #ifndef HOST_UPDATE_QEMU_QMP_TEXT_H_
 #define HOST_UPDATE_QEMU_QMP_TEXT_H_
 
+#include <cstdint>
 #include <string>
 
 #include "absl/status/statusor.h"
@@ -24,6 +25,11 @@ std::string QmpCommand(absl::string_view name,
 // field of that type.
 absl::StatusOr<std::string> StringField(const google::protobuf::Value& object,
                                         absl::string_view key);
+absl::StatusOr<bool> BoolField(const google::protobuf::Value& object,
+                               absl::string_view key);
+// A whole number that a double holds exactly.
+absl::StatusOr<uint64_t> UintField(const google::protobuf::Value& object,
+                                   absl::string_view key);
 
 }  // namespace live_update
 

@@ -43,6 +43,18 @@ class FaultyHypervisor final : public Hypervisor {
   absl::Status Announce(const VmRef& vm, absl::Time deadline) override {
     return real_->Announce(vm, deadline);
   }
+  absl::StatusOr<absl::Time> GuestTime(const VmRef& vm,
+                                       absl::Time deadline) override {
+    return real_->GuestTime(vm, deadline);
+  }
+  absl::Status SetGuestTime(const VmRef& vm, absl::Time now,
+                            absl::Time deadline) override {
+    return real_->SetGuestTime(vm, now, deadline);
+  }
+  absl::Status RunGuestHook(const VmRef& vm, const std::string& word,
+                            absl::Time deadline) override {
+    return real_->RunGuestHook(vm, word, deadline);
+  }
   absl::StatusOr<DefinitionChange> EditDefinition(
       const VmRef& vm, const DefinitionEdit& edit,
       absl::Time deadline) override {
