@@ -7,6 +7,7 @@
 #include "absl/time/time.h"
 #include "base/status_macros.h"
 #include "host_update/backend.h"
+#include "host_update/hooks.h"
 #include "host_update/journal.h"
 #include "host_update/parallel.h"
 #include "host_update/prepare.h"
@@ -43,6 +44,20 @@ absl::StatusOr<std::vector<std::string>> NamesOfUnrestoredVms(
   return names;
 }
 
+// Executables that would have to run but must not.
+std::vector<std::string> RefusedHooks(const std::string& hooks_dir) {
+  std::vector<std::string> refused;
+  for (const HookKind kind : kHookKinds) {
+    const absl::StatusOr<HookFiles> files = ListHooks(hooks_dir, kind);
+    if (!files.ok()) {
+      refused.emplace_back(files.status().message());
+      continue;
+    }
+    refused.insert(refused.end(), files->refused.begin(), files->refused.end());
+  }
+  return refused;
+}
+
 }  // namespace
 
 absl::StatusOr<CheckedHost> CheckHost(const UpdateRequest& request,
@@ -64,6 +79,8 @@ absl::StatusOr<CheckedHost> CheckHost(const UpdateRequest& request,
                           .append = request.append});
   }
   LU_ASSIGN_OR_RETURN(const auto journal, ReadJournal(deps.paths.run_dir));
+  const std::vector<std::string> refused_hooks =
+      RefusedHooks(deps.paths.hooks_dir);
   checked.report = deps.evaluate(
       {.host = checked.host,
        .versions = versions,
@@ -74,6 +91,7 @@ absl::StatusOr<CheckedHost> CheckHost(const UpdateRequest& request,
        .update_interrupted = journal.has_value(),
        .unrestored_vms = NamesOfUnrestoredVms(checked.all_vms, deps),
        .backend = backend,
+       .refused_hooks = refused_hooks,
        .overrides = request.overrides});
   for (ExaminedVm& vm : examined) {
     if (vm.info.state != VmState::kOff && vm.facts.ok()) {

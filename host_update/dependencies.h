@@ -33,12 +33,17 @@ struct TimeLimits {
   absl::Duration sync = absl::Seconds(60);
   absl::Duration resume = absl::Seconds(30);
   absl::Duration restore = absl::Seconds(180);
+  // One hook of the host; hooks.h.
+  absl::Duration notify_hook = absl::Seconds(60);
+  absl::Duration pre_pause_hook = absl::Seconds(5);
+  absl::Duration post_resume_hook = absl::Seconds(60);
 };
 
 // Where this program keeps its own files.
 struct Paths {
   std::string run_dir = "/run/host-update";        // Lock, journal, sockets.
   std::string state_dir = "/var/lib/host-update";  // History, counter.
+  std::string hooks_dir = "/etc/host-update/hooks.d";
   // libvirtd starts no VM by itself while this file exists.
   std::string autostarted_file = "/run/libvirt/qemu/autostarted";
 };
@@ -68,6 +73,8 @@ struct Dependencies {
   std::function<absl::Status(Phase)> entered = [](Phase) {
     return absl::OkStatus();
   };
+  // Whether the update is to be stopped, for what takes long within a phase.
+  std::function<bool()> stop_asked = [] { return false; };
   Paths paths;
   TimeLimits limits;
   HandoverSettings handover;

@@ -11,6 +11,7 @@
 #include "base/log.h"
 #include "base/status_macros.h"
 #include "host_update/bounded_sync.h"
+#include "host_update/hooks.h"
 #include "host_update/identity.h"
 #include "host_update/journal.h"
 #include "host_update/parallel.h"
@@ -76,15 +77,30 @@ absl::Status HandOver(PreparedUpdate& update, Journal& journal,
   return Annotate(deps.kexec->Jump(), "jump into the staged kernel");
 }
 
+HookContext ContextOf(const UpdateRequest& request, const CheckedHost& checked,
+                      const Journal& journal, const Dependencies& deps) {
+  return {.update_id = journal.update_id(),
+          .kernel = journal.kernel(),
+          .predicted_blackout_s =
+              MakePlan(request, checked, deps).predicted_blackout_s()};
+}
+
 // Everything an update does after the go. On failure nothing is undone yet,
 // nor if it was to be prepared only.
 absl::Status Run(const UpdateRequest& request, CheckedHost& checked,
                  Journal& journal, PhaseRecorder& phases,
                  const Dependencies& deps) {
   LU_RETURN_IF_ERROR(phases.Enter(Phase::kPrepare));
+  if (request.prepare_only) {
+    return Prepare(request, checked, journal.update_id(), deps).status();
+  }
+  const HookContext hooks = ContextOf(request, checked, journal, deps);
+  journal.set_hooks_begun(true);
+  LU_RETURN_IF_ERROR(WriteJournal(deps.paths.run_dir, journal));
+  LU_RETURN_IF_ERROR(RunHooks(HookKind::kNotify, hooks, deps));
   LU_ASSIGN_OR_RETURN(PreparedUpdate update,
                       Prepare(request, checked, journal.update_id(), deps));
-  if (request.prepare_only) return absl::OkStatus();
+  LU_RETURN_IF_ERROR(RunHooks(HookKind::kPrePause, hooks, deps));
   return HandOver(update, journal, phases, deps);
 }
 
@@ -100,6 +116,9 @@ void FillReport(const Journal& journal, const CheckedHost& checked,
   for (const Finding& finding : checked.report.findings()) {
     if (finding.overridden()) *report.add_findings() = finding;
   }
+  for (const Finding& finding : undone.findings) {
+    *report.add_findings() = finding;
+  }
   std::vector<std::string> reasons;
   if (!status.ok()) {
     report.set_failed_phase(std::string(PhaseName(failed_in)));
@@ -110,10 +129,8 @@ void FillReport(const Journal& journal, const CheckedHost& checked,
     reasons.insert(reasons.end(), lines->begin(), lines->end());
   }
   report.set_reason(absl::StrJoin(reasons, "; "));
-  report.set_result(!undone.not_resumed.empty() ? UpdateReport::FAILED_RESUME
-                    : status.ok() && undone.clean()
-                        ? UpdateReport::PREPARED
-                        : UpdateReport::FAILED_UNHARMED);
+  report.set_result(status.ok() && undone.clean() ? UpdateReport::PREPARED
+                                                  : ResultOf(undone));
 }
 
 }  // namespace

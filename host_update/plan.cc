@@ -14,6 +14,7 @@
 #include "base/status_code.h"
 #include "base/status_macros.h"
 #include "base/unique_fd.h"
+#include "host_update/hooks.h"
 #include "host_update/live_update.h"
 #include "host_update/predict.h"
 #include "host_update/prepare.h"
@@ -51,12 +52,30 @@ std::string HashOf(const UpdateRequest& request, const CheckedHost& checked,
   }
   std::sort(vms.begin(), vms.end());
   parts.insert(parts.end(), vms.begin(), vms.end());
+  for (const UpdatePlan::Hook& hook : plan.hooks()) {
+    parts.push_back(absl::StrCat(hook.when(), "/", hook.name()));
+  }
   std::vector<std::string> overrides = request.overrides;
   std::sort(overrides.begin(), overrides.end());
   parts.insert(parts.end(), overrides.begin(), overrides.end());
   const std::string all = absl::StrJoin(parts, std::string(1, '\0'));
   const XXH128_hash_t hash = XXH3_128bits(all.data(), all.size());
   return absl::StrFormat("%016x%016x", hash.high64, hash.low64);
+}
+
+// A folder that can't be looked at is a finding of the check.
+void AddHooks(const Dependencies& deps, UpdatePlan& plan) {
+  for (const HookKind kind : kHookKinds) {
+    const absl::StatusOr<HookFiles> files =
+        ListHooks(deps.paths.hooks_dir, kind);
+    if (!files.ok()) continue;
+    for (const std::string& name : files->names) {
+      UpdatePlan::Hook& hook = *plan.add_hooks();
+      hook.set_when(std::string(HookKindName(kind)));
+      hook.set_name(name);
+      hook.set_limit_s(absl::ToDoubleSeconds(HookLimit(kind, deps.limits)));
+    }
+  }
 }
 
 void Predict(const Dependencies& deps, UpdatePlan& plan) {
@@ -103,6 +122,7 @@ UpdatePlan MakePlan(const UpdateRequest& request, const CheckedHost& checked,
   plan.add_steps(
       "6  restore   all VMs at once, in the new kernel; the blackout ends");
   plan.add_steps("7  resume    announce NICs, give memory and autostart back");
+  AddHooks(deps, plan);
   Predict(deps, plan);
   plan.set_plan_hash(HashOf(request, checked, plan));
   return plan;

@@ -58,6 +58,8 @@ struct PreflightInput {
   absl::StatusOr<std::vector<std::string>> unrestored_vms =
       std::vector<std::string>();
   Backend backend = Backend::kDax;
+  // Executables in the folders of hooks that must not be run; a line each.
+  absl::Span<const std::string> refused_hooks;
   // Codes whose errors the operator takes upon himself (see kOverridable).
   absl::Span<const std::string> overrides;
 };
@@ -87,7 +89,8 @@ absl::Status CheckOverride(absl::string_view code);
 // scripts know them:
 //
 //   host    HOST_ROOT UPDATE_INTERRUPTED UNRESTORED_VMS LIBVIRT_VERSION
-//           QEMU_VERSION KEXEC_ALLOWED KERNEL_STAGED CLOCK_TSC HOST_MEMORY VMS
+//           QEMU_VERSION KEXEC_ALLOWED KERNEL_STAGED CLOCK_TSC HOST_MEMORY
+//           HOOKS VMS
 //     dax   DAX_MOUNTED DAX_RANGE DAX_SPACE
 //     luo   LUO_DEVICE LUO_ENABLED SHMEM_THP
 //   target  TARGET_KERNEL TARGET_INITRD TARGET_CMDLINE TARGET_KVM

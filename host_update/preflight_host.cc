@@ -270,6 +270,17 @@ void CheckClock(const HostFacts& host, Findings& findings) {
       "/sys/devices/system/clocksource/clocksource0/available_clocksource");
 }
 
+void CheckHooks(absl::Span<const std::string> refused, Findings& findings) {
+  if (refused.empty()) {
+    findings.Ok("HOOKS", "no hook is refused");
+    return;
+  }
+  findings.Error("HOOKS",
+                 absl::StrCat("hooks that have to run must not: ",
+                              absl::StrJoin(refused, "; ")),
+                 "mend each, or switch it off: chmod -x");
+}
+
 }  // namespace
 
 void EvaluateHost(const PreflightInput& input, CheckReport* report) {
@@ -290,6 +301,7 @@ void EvaluateHost(const PreflightInput& input, CheckReport* report) {
   }
   CheckKexec(input.host, findings);
   CheckClock(input.host, findings);
+  CheckHooks(input.refused_hooks, findings);
 }
 
 }  // namespace live_update

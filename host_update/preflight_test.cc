@@ -117,6 +117,7 @@ class PreflightTest : public ::testing::Test {
                      .update_interrupted = interrupted_,
                      .unrestored_vms = unrestored_vms_,
                      .backend = backend_,
+                     .refused_hooks = refused_hooks_,
                      .overrides = overrides_});
   }
 
@@ -171,11 +172,17 @@ class PreflightTest : public ::testing::Test {
   std::vector<ExaminedVm> vms_;
   TargetKernel target_ = GoodTarget();
   bool interrupted_ = false;
+  std::vector<std::string> refused_hooks_;
   absl::StatusOr<std::vector<std::string>> unrestored_vms_ =
       std::vector<std::string>();
   Backend backend_ = Backend::kDax;
   std::vector<std::string> overrides_;
 };
+
+TEST_F(PreflightTest, AHookThatOthersCanWriteIsAnError) {
+  refused_hooks_ = {"/hooks/notify/a: others than its owner can write it"};
+  ExpectHostError("HOOKS", "/hooks/notify/a: others");
+}
 
 TEST_F(PreflightTest, GoesWithAnOkForEachThingLookedAt) {
   const CheckReport report = Check();
@@ -191,7 +198,7 @@ TEST_F(PreflightTest, GoesWithAnOkForEachThingLookedAt) {
       ::testing::ElementsAre(
           "HOST_ROOT", "UPDATE_INTERRUPTED", "UNRESTORED_VMS",
           "LIBVIRT_VERSION", "QEMU_VERSION", "DAX_MOUNTED", "DAX_RANGE",
-          "DAX_SPACE", "KEXEC_ALLOWED", "KERNEL_STAGED", "CLOCK_TSC",
+          "DAX_SPACE", "KEXEC_ALLOWED", "KERNEL_STAGED", "CLOCK_TSC", "HOOKS",
           "TARGET_KERNEL", "TARGET_INITRD", "TARGET_CMDLINE", "TARGET_KVM",
           "TARGET_DAX", "HOST_MEMORY", "VM_STATE", "VM_QEMU_VERSION",
           "MACHINE_TYPE", "RAM_PRESERVABLE", "AUX_RAM_SHARE", "QEMU_BLOCKED",
@@ -310,7 +317,7 @@ TEST_F(PreflightTest, WarnsOfAForeignKernel) {
 TEST_F(PreflightTest, WarnsOfAnotherClock) {
   host_.clocksource = "hpet";
   host_.cpu_flags.erase("nonstop_tsc");
-  ExpectOnly(Finding::WARNING, "CLOCK_TSC", "host",
+  ExpectOnly(Finding::WARNING, "CLOCK_TSC", "HOOKS", "host",
              "clock source hpet, no nonstop_tsc");
 }
 
@@ -583,7 +590,7 @@ TEST_F(LuoPreflightTest, AsksForLuoAndNothingOfDax) {
       ::testing::ElementsAre(
           "HOST_ROOT", "UPDATE_INTERRUPTED", "UNRESTORED_VMS",
           "LIBVIRT_VERSION", "QEMU_VERSION", "LUO_DEVICE", "LUO_ENABLED",
-          "SHMEM_THP", "KEXEC_ALLOWED", "KERNEL_STAGED", "CLOCK_TSC",
+          "SHMEM_THP", "KEXEC_ALLOWED", "KERNEL_STAGED", "CLOCK_TSC", "HOOKS",
           "TARGET_KERNEL", "TARGET_INITRD", "TARGET_CMDLINE", "TARGET_KVM",
           "TARGET_LUO", "TARGET_LUO_ABI", "TARGET_LUO_CMDLINE", "HOST_MEMORY",
           "VM_STATE", "VM_QEMU_VERSION", "MACHINE_TYPE", "RAM_PRESERVABLE",

@@ -20,6 +20,7 @@
 #include "base/status_macros.h"
 #include "host_update/clock.h"
 #include "host_update/history.h"
+#include "host_update/hooks.h"
 #include "host_update/identity.h"
 #include "host_update/parallel.h"
 #include "host_update/predict.h"
@@ -200,6 +201,20 @@ void SettleVms(const std::vector<std::pair<int, IncomingVm>>& vms,
   });
 }
 
+// Last of all, with the report written: what was frozen for the update thaws.
+absl::Status RunPostResume(const std::string& target_kernel,
+                           const Dependencies& deps, UpdateReport& report) {
+  const std::vector<Finding> findings =
+      RunPostResumeHooks({.update_id = report.update_id(),
+                          .kernel = target_kernel,
+                          .result = UpdateReport::Result_Name(report.result()),
+                          .blackout_s = report.host_blackout_s()},
+                         deps);
+  if (findings.empty()) return absl::OkStatus();
+  for (const Finding& finding : findings) *report.add_findings() = finding;
+  return WriteReport(deps.paths.state_dir, report);
+}
+
 }  // namespace
 
 absl::StatusOr<UpdateReport> RestoreAll(const ClockSample& first_line,
@@ -228,6 +243,7 @@ absl::StatusOr<UpdateReport> RestoreAll(const ClockSample& first_line,
     UpdateReport report = Refused(**incoming, host, trust);
     LogError(report.reason());
     LU_RETURN_IF_ERROR(WriteReport(deps.paths.state_dir, report));
+    LU_RETURN_IF_ERROR(RunPostResume("", deps, report));
     return report;
   }
 
@@ -265,6 +281,8 @@ absl::StatusOr<UpdateReport> RestoreAll(const ClockSample& first_line,
   ConcludeReport(report);
   LU_RETURN_IF_ERROR(WriteReport(deps.paths.state_dir, report));
   LU_RETURN_IF_ERROR((*incoming)->FinishIfEmpty().status());
+  LU_RETURN_IF_ERROR(
+      RunPostResume(reader->host().target_kernel(), deps, report));
   return report;
 }
 

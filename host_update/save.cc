@@ -238,6 +238,7 @@ absl::Status Commit(PreparedUpdate& update, const ClockSample& started,
   record.set_kernel_release(update.host.kernel_release);
   record.set_writer(kWriter);
   record.set_started_at(journal.started_at());
+  record.set_target_kernel(ForHandover(journal.kernel()));
   *record.mutable_committed_at() = now;
   record.set_tsc_hz(MeasureTscHz(started, now));
   record.set_started_tsc(started.tsc());

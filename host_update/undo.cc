@@ -9,10 +9,16 @@
 #include "base/log.h"
 #include "base/status_macros.h"
 #include "host_update/deadline_call.h"
+#include "host_update/hooks.h"
 #include "host_update/journal.h"
 #include "host_update/parallel.h"
 
 namespace live_update {
+
+UpdateReport::Result ResultOf(const UndoResult& undone) {
+  return undone.not_resumed.empty() ? UpdateReport::FAILED_UNHARMED
+                                    : UpdateReport::FAILED_RESUME;
+}
 
 UndoResult UndoUpdate(const Journal& journal, const Dependencies& deps) {
   UndoResult result;
@@ -51,6 +57,14 @@ UndoResult UndoUpdate(const Journal& journal, const Dependencies& deps) {
   if (absl::Status status = deps.kexec->Unstage(); !status.ok()) {
     result.left_over.push_back(absl::StrCat("staged kernel: ", status.message(),
                                             "; unstage it with `kexec -u`"));
+  }
+  // Before the journal goes: who dies in between has it done again.
+  if (journal.hooks_begun()) {
+    result.findings = RunPostResumeHooks(
+        {.update_id = journal.update_id(),
+         .kernel = journal.kernel(),
+         .result = UpdateReport::Result_Name(ResultOf(result))},
+        deps);
   }
   if (result.clean()) {
     if (absl::Status status = RemoveJournal(deps.paths.run_dir); !status.ok()) {

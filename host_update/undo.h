@@ -10,6 +10,7 @@
 #include "absl/status/status.h"
 #include "host_update/dependencies.h"
 #include "host_update/journal.pb.h"
+#include "host_update/report/report.pb.h"
 
 namespace live_update {
 
@@ -22,15 +23,21 @@ struct UndoResult {
   // What is left behind otherwise (a staged kernel, preserved memory), one line
   // each. VMs are not affected by it.
   std::vector<std::string> left_over;
+  // Of post-resume hooks that failed.
+  std::vector<Finding> findings;
 
   bool clean() const { return not_resumed.empty() && left_over.empty(); }
 };
 
 // Takes an update back from wherever it stands: revokes the handover, lets each
-// VM of the journal run as before, unstages the kernel, unpreserves memory, and
-// removes the journal if all that worked. Every step is tried, whatever the
-// others do. Idempotent.
+// VM of the journal run as before, unstages the kernel, unpreserves memory,
+// runs the post-resume hooks if notify hooks had begun, and removes the journal
+// if all that worked, hooks aside. Every step is tried, whatever the others do.
+// Idempotent.
 UndoResult UndoUpdate(const Journal& journal, const Dependencies& deps);
+
+// What the report of an update says that was taken back so.
+UpdateReport::Result ResultOf(const UndoResult& undone);
 
 // Undoes the update that a killed process left, if there is one. kInternal: it
 // could not be undone altogether (the message has all lines of UndoResult).

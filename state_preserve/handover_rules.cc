@@ -138,6 +138,8 @@ absl::Status CheckHostRecord(const HostRecord& host) {
   LU_RETURN_IF_ERROR(CheckString("writer", host.writer(), kMaxStringBytes));
   LU_RETURN_IF_ERROR(
       CheckString("started_at", host.started_at(), kMaxStringBytes));
+  LU_RETURN_IF_ERROR(
+      CheckString("target_kernel", host.target_kernel(), kMaxStringBytes));
   for (const RecordedSpan& span : host.spans()) {
     LU_RETURN_IF_ERROR(CheckString("span", span.phase(), kMaxStringBytes));
   }

@@ -134,6 +134,10 @@ TEST(HandoverRulesTest, RefuseAHostRecordThatBelongsToNothing) {
   host = ExampleHost();
   host.add_overridden()->set_message(std::string(kMaxStringBytes + 1, 'm'));
   EXPECT_THAT(CheckHostRecord(host), IsRefusedWith("overridden: 1025 bytes"));
+  host.clear_overridden();
+  host.set_target_kernel(std::string(kMaxStringBytes + 1, 'k'));
+  EXPECT_THAT(CheckHostRecord(host),
+              IsRefusedWith("target_kernel: 1025 bytes"));
 }
 
 }  // namespace

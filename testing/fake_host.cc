@@ -44,6 +44,7 @@ FakeHost::FakeHost(Backend backend)
   deps_.clock = &clock_;
   deps_.paths = {.run_dir = dir_ + "/run",
                  .state_dir = dir_ + "/state",
+                 .hooks_dir = dir_ + "/hooks",
                  .autostarted_file = dir_ + "/run/libvirt/autostarted"};
   deps_.sync = [] {};
   deps_.host_facts = [this]() -> absl::StatusOr<HostFacts> {

@@ -100,6 +100,7 @@ ExitCode Run(const Options& options, const ClockSample& first_line,
     output.Entered(phase);
     return StopIfAsked(phase);
   };
+  deps.stop_asked = [] { return stop_asked.load(); };
   deps.host_facts = [&options] {
     return CollectHostFacts({.root = "",
                              .preserved_directory = options.dax_dir,

@@ -126,6 +126,10 @@ std::string PlanText(const UpdatePlan& plan) {
   for (const std::string& step : plan.steps()) {
     absl::StrAppend(&text, step, "\n");
   }
+  for (const UpdatePlan::Hook& hook : plan.hooks()) {
+    absl::StrAppendFormat(&text, "Hook %s/%s, at most %.0f s\n", hook.when(),
+                          hook.name(), hook.limit_s());
+  }
   if (plan.predicted_blackout_s() > 0) {
     absl::StrAppendFormat(&text, "Predicted blackout %.1f s: %s.\n",
                           plan.predicted_blackout_s(), plan.prediction_basis());

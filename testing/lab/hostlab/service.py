@@ -7,6 +7,7 @@ from hostlab.deadline import LabTimeout, wait_until
 from hostlab.host import BOOT_S, PAYLOAD
 
 CONFIG = "/etc/host-update.conf"
+HOOKS = "/etc/host-update/hooks.d"
 PROGRAM = "/usr/sbin/host-update"
 CTL = "/usr/bin/hostupdatectl"  # The daemon's client.
 FAULTY = f"{PAYLOAD}/host-update-faulty"
@@ -33,6 +34,13 @@ class Service:
     def install(self):
         self.host.sh(f"dpkg -i {PAYLOAD}/host-update.deb", 180)
         self.host.put_file(CONFIG, f"backend = {self.host.flavor.name}\n")
+
+    def put_hook(self, when, name, script):
+        """Puts an executable into /etc/host-update/hooks.d; returns its path."""
+        path = f"{HOOKS}/{when}/{name}"
+        self.host.put_file(path, f"#!/bin/sh\n{script}\n")
+        self.host.sh(f"chmod 755 {path}")
+        return path
 
     def call(self, arguments, program=PROGRAM, fault="", timeout=180):
         """Runs a sub-command; returns its Result."""

@@ -178,7 +178,48 @@ def test_killed(lab, unharmed, slow_worker, victim):
     assert "taken back" in end["error"], end
 
 
-def test_update(lab, echo, logs):
+@pytest.fixture
+def hooks_record(lab):
+    """Hooks that write down that they ran, on disk; the function that reads what they wrote."""
+    path = "/root/hooks-record"
+    hooks = [lab.service.put_hook(when, "50-record",
+                                  f'echo "$HOST_UPDATE_HOOK $HOST_UPDATE_ID $HOST_UPDATE_RESULT" >> {path}')
+             for when in ("notify", "pre-pause", "post-resume")]
+    yield lambda: [line.strip() for line in lab.host.sh(f"cat {path}").splitlines()]
+    lab.host.sh(f"rm -f {path} {' '.join(hooks)}")
+
+
+def test_failing_hook(lab, unharmed, hooks_record):
+    """A pre-pause hook that fails stops the update and is named; what notify froze is thawed."""
+    bad = lab.service.put_hook("pre-pause", "99-ha", "echo no quorum; exit 3")
+    try:
+        failed = lab.service.ctl(f"update {lab.host.flavor.newer.arguments} --yes")
+    finally:
+        lab.host.sh(f"rm {bad}")
+    assert failed.code == service.FAILED, failed.out + failed.err
+    report = lab.service.report()
+    assert report["result"] == "FAILED_UNHARMED" and report["failed_phase"] == "prepare"
+    for word in ("pre-pause hook 99-ha", "exit status 3", "no quorum"):
+        assert word in report["reason"], report["reason"]
+    update = report["update_id"]
+    assert hooks_record() == [f"notify {update}", f"pre-pause {update}", f"post-resume {update} FAILED_UNHARMED"]
+
+
+def test_hook_of_somebody_else(lab, unharmed):
+    """One that others than root can write fails the check, and so the update, before anything is touched."""
+    hook = lab.service.put_hook("notify", "10-foreign", "touch /root/foreign-ran")
+    lab.host.sh(f"chmod 777 {hook}")
+    try:
+        result, check = lab.service.ctl_json(f"check {lab.host.flavor.newer.arguments}")
+        assert result.code == service.NO_GO and not check["go"]
+        assert [f["code"] for f in check["findings"] if f["severity"] == "ERROR"] == ["HOOKS"], check
+        assert lab.service.ctl(f"update {lab.host.flavor.newer.arguments} --yes").code == service.FAILED
+    finally:
+        lab.host.sh(f"rm {hook}")
+    lab.host.sh("test ! -e /root/foreign-ran")
+
+
+def test_update(lab, echo, logs, hooks_record):
     """The whole thing, held to its plan; who watches goes on after the kexec where he was."""
     kernel = lab.host.flavor.newer
     plan = lab.service.ctl_json(f"plan {kernel.arguments}")[1]
@@ -188,6 +229,10 @@ def test_update(lab, echo, logs):
     (logs / "report.json").write_text(json.dumps(run.report, indent=1))
     print(run.guests_view())
     run.check()
+    assert [(hook["when"], hook["name"]) for hook in plan["hooks"]] == \
+        [(when, "50-record") for when in ("notify", "pre-pause", "post-resume")]
+    update = run.report["update_id"]
+    assert hooks_record() == [f"notify {update}", f"pre-pause {update}", f"post-resume {update} UPDATED"]
 
     wait_until(lambda: lab.service.ctl("status").code == service.OK, 120, "hostupdated answers")
     operation = operations(lab)[0]
