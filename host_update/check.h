@@ -28,6 +28,7 @@ struct UpdateRequest {
   std::string plan_hash;  // UpdatePlan.plan_hash that it must have; empty: any.
   double max_blackout_s = 0;  // Refused if predicted to take longer; 0: never.
   bool prepare_only = false;  // Take all back once VMs could be paused.
+  bool leave_guest_clocks = false;  // Guests' wall clocks are not set.
 };
 
 // What the check saw, for the steps after it.

@@ -33,6 +33,8 @@ struct TimeLimits {
   absl::Duration sync = absl::Seconds(60);
   absl::Duration resume = absl::Seconds(30);
   absl::Duration restore = absl::Seconds(180);
+  absl::Duration guest_agent = absl::Seconds(5);  // One question to it.
+  absl::Duration guest_hook = absl::Seconds(2);
   // One hook of the host; hooks.h.
   absl::Duration notify_hook = absl::Seconds(60);
   absl::Duration pre_pause_hook = absl::Seconds(5);

@@ -11,6 +11,7 @@
 #include "base/log.h"
 #include "base/status_macros.h"
 #include "host_update/bounded_sync.h"
+#include "host_update/guests.h"
 #include "host_update/hooks.h"
 #include "host_update/identity.h"
 #include "host_update/journal.h"
@@ -53,12 +54,6 @@ absl::Status PauseAll(PreparedUpdate& update, const Dependencies& deps) {
 // only (or, with a fake, when the jump "worked").
 absl::Status HandOver(PreparedUpdate& update, Journal& journal,
                       PhaseRecorder& phases, const Dependencies& deps) {
-  for (const PreparedVm& vm : update.vms) {
-    Journal::Vm& entry = *journal.add_vms();
-    entry.set_name(vm.info.ref.name);
-    entry.set_uuid(vm.info.ref.uuid);
-    entry.set_was_running(vm.info.state == VmState::kRunning);
-  }
   LU_RETURN_IF_ERROR(phases.Enter(Phase::kPause));
   LU_RETURN_IF_ERROR(PauseAll(update, deps));
 
@@ -85,6 +80,21 @@ HookContext ContextOf(const UpdateRequest& request, const CheckedHost& checked,
               MakePlan(request, checked, deps).predicted_blackout_s()};
 }
 
+// Guests and host learn that the pause comes next; the journal, which guests
+// were told.
+absl::Status TellOfPause(PreparedUpdate& update, const HookContext& hooks,
+                         Journal& journal, const Dependencies& deps) {
+  for (const PreparedVm& vm : update.vms) {
+    Journal::Vm& entry = *journal.add_vms();
+    entry.set_name(vm.info.ref.name);
+    entry.set_uuid(vm.info.ref.uuid);
+    entry.set_was_running(vm.info.state == VmState::kRunning);
+  }
+  NotifyGuests(update.vms, journal, deps);
+  LU_RETURN_IF_ERROR(WriteJournal(deps.paths.run_dir, journal));
+  return RunHooks(HookKind::kPrePause, hooks, deps);
+}
+
 // Everything an update does after the go. On failure nothing is undone yet,
 // nor if it was to be prepared only.
 absl::Status Run(const UpdateRequest& request, CheckedHost& checked,
@@ -100,7 +110,7 @@ absl::Status Run(const UpdateRequest& request, CheckedHost& checked,
   LU_RETURN_IF_ERROR(RunHooks(HookKind::kNotify, hooks, deps));
   LU_ASSIGN_OR_RETURN(PreparedUpdate update,
                       Prepare(request, checked, journal.update_id(), deps));
-  LU_RETURN_IF_ERROR(RunHooks(HookKind::kPrePause, hooks, deps));
+  LU_RETURN_IF_ERROR(TellOfPause(update, hooks, journal, deps));
   return HandOver(update, journal, phases, deps);
 }
 

@@ -79,6 +79,7 @@ absl::StatusOr<PreparedUpdate> Prepare(const UpdateRequest& request,
       return Annotate(vm.status(),
                       absl::StrCat("prepare ", facts.info.ref.name));
     }
+    vm->leave_guest_clock = request.leave_guest_clocks;
     update.vms.push_back(*std::move(vm));
   }
   LU_RETURN_IF_ERROR(Stage(checked, deps));

@@ -33,6 +33,10 @@ struct PreparedVm {
   // Set by PauseVm.
   uint64_t paused_tsc = 0;
   double pause_s = 0;
+  bool leave_guest_clock = false;
+  // Set by NotifyGuests.
+  bool guest_agent = false;
+  bool guest_told = false;
 };
 
 // A host ready for the pause: kernel staged, guest RAM preserved, room for the

@@ -19,6 +19,7 @@
 #include "base/log.h"
 #include "base/status_macros.h"
 #include "host_update/clock.h"
+#include "host_update/guests.h"
 #include "host_update/history.h"
 #include "host_update/hooks.h"
 #include "host_update/identity.h"
@@ -265,7 +266,9 @@ absl::StatusOr<UpdateReport> RestoreAll(const ClockSample& first_line,
 
   const double resume_start = span_clock.Now();
   LU_RETURN_IF_ERROR(deps.entered(Phase::kResume));
+  GuestsWaking guests(vms, report, deps);
   SettleVms(vms, **incoming, span_clock, deps, report);
+  guests.Finish(report);
   AddSpan(Phase::kResume, resume_start, span_clock.Now(), report);
 
   LU_RETURN_IF_ERROR(WriteCounter(deps.paths.state_dir, kRestoredCounter,

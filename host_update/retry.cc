@@ -9,6 +9,7 @@
 #include "absl/time/time.h"
 #include "base/log.h"
 #include "base/status_macros.h"
+#include "host_update/guests.h"
 #include "host_update/history.h"
 #include "host_update/restore.h"
 #include "host_update/restore_vm.h"
@@ -120,6 +121,7 @@ absl::StatusOr<UpdateReport> RetryVm(const std::string& name_or_uuid,
     (void)deps.hypervisor->Announce(
         {.name = vm.record.name(), .uuid = vm.record.uuid()},
         absl::Now() + deps.limits.call);
+    vm_report.MergeFrom(WakeGuest(vm.record, vm_report.blackout_s(), deps));
     SettleVm(vm, *kept.set, deps, vm_report);
   }
   CorrectNextStep(*kept.set, vm_report);

@@ -213,6 +213,9 @@ absl::Status SaveVm(const PreparedUpdate& update, const PreparedVm& vm,
     record.mutable_ram_pages()->set_resident_bytes(vm.pages->resident_bytes);
     record.mutable_ram_pages()->set_huge_bytes(vm.pages->huge_bytes);
   }
+  record.set_leave_guest_clock(vm.leave_guest_clock);
+  record.set_guest_agent(vm.guest_agent);
+  record.set_guest_told(vm.guest_told);
   std::vector<AuxiliaryRam> auxiliary;
   LU_RETURN_IF_ERROR(AddBlocks(vm, saved, record, auxiliary));
   std::optional<RamDigests> digests;

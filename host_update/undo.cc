@@ -9,6 +9,7 @@
 #include "base/log.h"
 #include "base/status_macros.h"
 #include "host_update/deadline_call.h"
+#include "host_update/guests.h"
 #include "host_update/hooks.h"
 #include "host_update/journal.h"
 #include "host_update/parallel.h"
@@ -60,6 +61,7 @@ UndoResult UndoUpdate(const Journal& journal, const Dependencies& deps) {
   }
   // Before the journal goes: who dies in between has it done again.
   if (journal.hooks_begun()) {
+    TellGuestsOfReturn(journal, deps);
     result.findings = RunPostResumeHooks(
         {.update_id = journal.update_id(),
          .kernel = journal.kernel(),

@@ -131,6 +131,17 @@ std::variant<Options, int> ParseOptions(int argc, char** argv) {
                    "Only if the plan still has this hash")
       ->type_name("HASH");
   update
+      ->add_option_function<std::string>(
+          "--guest-clock",
+          [&options](const std::string& word) {
+            options.request.leave_guest_clocks = word == "leave";
+          },
+          "Set guests' wall clocks after the update, where an agent does it, "
+          "or leave them behind by the blackout")
+      ->check(CLI::IsMember({"set", "leave"}))
+      ->type_name("HOW")
+      ->default_str("set");
+  update
       ->add_option("--max-blackout", options.request.max_blackout_s,
                    "Only if the blackout is predicted to be no longer")
       ->check(CLI::Range(0.0, 86400.0))

@@ -57,5 +57,19 @@ TEST(OverrideOptionTest, OverridesNothingByItself) {
   EXPECT_THAT(std::get<Options>(options).request.overrides, IsEmpty());
 }
 
+TEST(GuestClockOptionTest, SetsClocksUnlessItIsToLeaveThem) {
+  const std::vector<std::string> update = {"update", "--kernel", "k",
+                                           "--no-initrd"};
+  const auto leaves = [&update](const std::vector<std::string>& more) {
+    std::vector<std::string> words = update;
+    words.insert(words.end(), more.begin(), more.end());
+    const auto options = Parse(words);
+    return std::get<Options>(options).request.leave_guest_clocks;
+  };
+  EXPECT_FALSE(leaves({}));
+  EXPECT_FALSE(leaves({"--guest-clock", "set"}));
+  EXPECT_TRUE(leaves({"--guest-clock", "leave"}));
+}
+
 }  // namespace
 }  // namespace live_update

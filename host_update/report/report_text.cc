@@ -48,6 +48,28 @@ const char* ResultSentence(UpdateReport::Result result) {
   }
 }
 
+// How the guest's wall clock stands. Empty: nothing is known.
+std::string GuestClockText(const VmReport& vm) {
+  std::string text;
+  if (vm.guest_clock() == "set") {
+    text = absl::StrFormat("guest clock set: it was %.2f s behind",
+                           vm.guest_clock_lag_s());
+  } else if (vm.guest_clock() == "right") {
+    text = "guest clock is right";
+  } else if (vm.guest_clock() == "left") {
+    text = "guest clock left as it is, as asked: it lags by the blackout";
+  } else if (vm.guest_clock() == "lagging") {
+    text = absl::StrFormat("guest clock lags by %.2f s: %s",
+                           vm.guest_clock_lag_s(), vm.guest_agent());
+  } else {
+    return "";
+  }
+  for (const std::string& word : vm.guest_told()) {
+    absl::StrAppend(&text, "; guest's hook ran: ", word);
+  }
+  return absl::StrCat("      ", text, "\n");
+}
+
 std::string VmText(const VmReport& vm) {
   if (vm.result() != VmReport::RESTORED) {
     return absl::StrCat("  ", vm.name(), ": NOT RESTORED: ", vm.reason(), "\n",
@@ -75,6 +97,7 @@ std::string VmText(const VmReport& vm) {
   for (const std::string& line : vm.ram_proof()) {
     absl::StrAppend(&text, "      ", line, "\n");
   }
+  absl::StrAppend(&text, GuestClockText(vm));
   return text;
 }
 

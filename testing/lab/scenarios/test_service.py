@@ -233,6 +233,10 @@ def test_update(lab, echo, logs, hooks_record):
         [(when, "50-record") for when in ("notify", "pre-pause", "post-resume")]
     update = run.report["update_id"]
     assert hooks_record() == [f"notify {update}", f"pre-pause {update}", f"post-resume {update} UPDATED"]
+    for vm in run.report["vms"]:
+        # These guests have no agent.
+        assert vm["guest_clock"] == "lagging" and vm["guest_clock_lag_s"] == vm["blackout_s"], vm
+        assert "agent" in vm["guest_agent"], vm
 
     wait_until(lambda: lab.service.ctl("status").code == service.OK, 120, "hostupdated answers")
     operation = operations(lab)[0]
