@@ -140,8 +140,10 @@ Error ToError(const grpc::Status& status, const std::string& socket) {
   return error;
 }
 
-Client::Client(const std::string& socket)
-    : socket_(socket), stub_(v1::HostUpdate::NewStub(NewChannel(socket))) {}
+Client::Client(const std::string& socket, bool may_prompt)
+    : socket_(socket),
+      may_prompt_(may_prompt),
+      stub_(v1::HostUpdate::NewStub(NewChannel(socket))) {}
 
 std::optional<Error> Client::Watch(
     const v1::WatchRequest& request, absl::Time deadline,

@@ -12,6 +12,7 @@
 #include "grpcpp/grpcpp.h"
 #include "host_update/ctl/error.h"
 #include "host_update/service/host_update.grpc.pb.h"
+#include "host_update/service/metadata.h"
 
 namespace live_update::ctl {
 
@@ -33,8 +34,9 @@ class Client {
   using Stub = v1::HostUpdate::Stub;
 
   // One channel to the UNIX socket `socket`. It connects with the first call,
-  // and again with a later one should the connection break.
-  explicit Client(const std::string& socket);
+  // and again with a later one should the connection break. `may_prompt`: if it
+  // is polkit that decides, it may ask the user for a password.
+  explicit Client(const std::string& socket, bool may_prompt = false);
 
   // Calls `method`, as in Call(&Client::Stub::Check, request, deadline).
   template <typename Request, typename Response>
@@ -43,6 +45,7 @@ class Client {
                        const Request& request, absl::Time deadline) {
     grpc::ClientContext context;
     context.set_deadline(absl::ToChronoTime(deadline));
+    if (may_prompt_) context.AddMetadata(kMayPrompt, "1");
     Reply<Response> reply;
     const grpc::Status status =
         (stub_.get()->*method)(&context, request, &reply.value);
@@ -58,6 +61,7 @@ class Client {
 
  private:
   const std::string socket_;
+  const bool may_prompt_;
   const std::unique_ptr<Stub> stub_;
 };
 

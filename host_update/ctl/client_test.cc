@@ -45,6 +45,17 @@ TEST_F(ClientTest, ReturnsWhatTheDaemonAnswers) {
   EXPECT_EQ(reply.value.version(), "7");
 }
 
+TEST_F(ClientTest, LetsPolkitAskOnlyWhoSitsInFront) {
+  ASSERT_TRUE(GetHostInfo().ok());
+  EXPECT_FALSE(fake_.may_prompt);
+  Client in_terminal(fake_.socket(), /*may_prompt=*/true);
+  ASSERT_TRUE(in_terminal
+                  .Call(&Client::Stub::GetHostInfo, v1::GetHostInfoRequest(),
+                        absl::Now() + absl::Seconds(20))
+                  .ok());
+  EXPECT_TRUE(fake_.may_prompt);
+}
+
 TEST_F(ClientTest, TakesCodeRemedyAndVmsFromTheDetail) {
   const Error error =
       ErrorFor(ErrorStatus(grpc::StatusCode::FAILED_PRECONDITION, "it changed",

@@ -322,7 +322,7 @@ int Version(Session& session) {
 }  // namespace
 
 int RunCommand(const Options& options, const Console& console) {
-  Client client(options.socket);
+  Client client(options.socket, /*may_prompt=*/console.in_terminal);
   Session session{options, console, client};
   switch (options.command) {
     case Command::kStatus:

@@ -63,9 +63,10 @@ grpc::Status FakeHostUpdate::Answer(const std::string& call,
   return grpc::Status::OK;
 }
 
-grpc::Status FakeHostUpdate::GetHostInfo(Context*,
+grpc::Status FakeHostUpdate::GetHostInfo(Context* context,
                                          const v1::GetHostInfoRequest*,
                                          v1::HostInfo* response) {
+  may_prompt = context->client_metadata().count("allow-interaction") > 0;
   return Answer("GetHostInfo", info, response);
 }
 

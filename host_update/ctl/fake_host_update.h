@@ -52,6 +52,7 @@ class FakeHostUpdate final : public v1::HostUpdate::Service {
   grpc::Status failure{grpc::StatusCode::UNAVAILABLE, "Socket closed"};
 
   std::vector<std::string> calls;  // Names, in order.
+  bool may_prompt = false;         // As GetHostInfo was told.
   v1::CheckRequest check_request;
   v1::PlanRequest plan_request;
   v1::ExecuteRequest execute_request;

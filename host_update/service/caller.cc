@@ -4,8 +4,12 @@
 #include <grp.h>
 #include <pwd.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 #include <algorithm>
+#include <memory>
+#include <utility>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
@@ -28,7 +32,12 @@ absl::StatusOr<Caller> CallerOf(int socket) {
   if (getsockopt(socket, SOL_SOCKET, SO_PEERCRED, &peer, &size) != 0) {
     return absl::ErrnoToStatus(errno, "ask who is calling");
   }
-  return Caller{.uid = peer.uid, .gid = peer.gid, .pid = peer.pid};
+  Caller caller{.uid = peer.uid, .gid = peer.gid, .pid = peer.pid};
+  if (UniqueFd process(static_cast<int>(syscall(SYS_pidfd_open, peer.pid, 0)));
+      process.ok()) {
+    caller.process = std::make_shared<const UniqueFd>(std::move(process));
+  }
+  return caller;
 }
 
 bool IsRootOrMember(const Caller& caller, const std::string& group) {

@@ -5,9 +5,11 @@
 
 #include <sys/types.h>
 
+#include <memory>
 #include <string>
 
 #include "absl/status/statusor.h"
+#include "base/unique_fd.h"
 
 namespace live_update {
 
@@ -15,10 +17,17 @@ struct Caller {
   uid_t uid = 0;
   gid_t gid = 0;
   pid_t pid = 0;  // When it connected; it may have ended since.
+  // A pidfd of that process, made once it had connected: as long as it has not
+  // ended, `pid` is nobody else's. Null: there was none to be had.
+  std::shared_ptr<const UniqueFd> process;
 
   // "uid 1000, pid 4711"
   std::string Description() const;
 };
+
+// What a connection is good for. `kAsk`: the authority (authority.h) is asked
+// at each call that is more than looking.
+enum class Access { kRead, kAsk, kManage };
 
 // The peer of a connected UNIX socket (SO_PEERCRED).
 absl::StatusOr<Caller> CallerOf(int socket);

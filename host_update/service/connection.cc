@@ -23,7 +23,7 @@ constexpr auto kGrace = std::chrono::milliseconds(200);
 
 }  // namespace
 
-void ServeConnection(UniqueFd socket, const Caller& caller, bool may_manage,
+void ServeConnection(UniqueFd socket, const Caller& caller, Access access,
                      const ServiceParts& parts, const WakeUp& stop) {
   // gRPC owns and closes the one; the other is for us to see the end.
   const UniqueFd watched(fcntl(socket.get(), F_DUPFD_CLOEXEC, 0));
@@ -31,7 +31,7 @@ void ServeConnection(UniqueFd socket, const Caller& caller, bool may_manage,
     LogWarning("a connection is refused: no descriptor is left for it");
     return;
   }
-  HostUpdateService service(parts, caller, may_manage);
+  HostUpdateService service(parts, caller, access);
   grpc::ResourceQuota quota("connection");
   quota.SetMaxThreads(kMostThreads);
   grpc::ServerBuilder builder;

@@ -13,9 +13,8 @@
 namespace live_update {
 
 // Serves `socket`, a connected UNIX socket in non-blocking mode, until the
-// client closes it or `stop` is set. `may_manage`: all calls; else only those
-// that read.
-void ServeConnection(UniqueFd socket, const Caller& caller, bool may_manage,
+// client closes it or `stop` is set.
+void ServeConnection(UniqueFd socket, const Caller& caller, Access access,
                      const ServiceParts& parts, const WakeUp& stop);
 
 }  // namespace live_update

@@ -26,7 +26,10 @@
 #include "grpcpp/create_channel_posix.h"
 #include "gtest/gtest.h"
 #include "host_update/cli/exit_code.h"
+#include "host_update/service/authority.h"
+#include "host_update/service/caller.h"
 #include "host_update/service/connections.h"
+#include "host_update/service/metadata.h"
 #include "host_update/worker/framed_message.h"
 #include "testing/status_matchers.h"
 
@@ -121,7 +124,7 @@ class ConnectionTest : public ::testing::Test {
     std::filesystem::create_directories(directory_);
     store_ = *OperationStore::Open(directory_);
     runner_ = std::make_unique<OperationRunner>(*store_, workers_);
-    stub_ = Connect(/*may_manage=*/true);
+    stub_ = Connect(Access::kManage);
   }
 
   ~ConnectionTest() override {
@@ -129,18 +132,34 @@ class ConnectionTest : public ::testing::Test {
     for (std::thread& thread : served_) thread.join();
   }
 
-  std::unique_ptr<v1::HostUpdate::Stub> Connect(bool may_manage) {
+  std::unique_ptr<v1::HostUpdate::Stub> Connect(Access access) {
     int ends[2];
     EXPECT_EQ(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0,
                          ends),
               0);
-    served_.emplace_back([this, may_manage, fd = ends[0]] {
+    served_.emplace_back([this, access, fd = ends[0]] {
       ServeConnection(
-          UniqueFd(fd), Caller{.uid = 1000, .pid = 4711}, may_manage,
-          {.store = *store_, .runner = *runner_, .workers = workers_}, stop_);
+          UniqueFd(fd), Caller{.uid = 1000, .pid = 4711}, access,
+          {.store = *store_,
+           .runner = *runner_,
+           .workers = workers_,
+           .authority =
+               [this](const Caller& caller, const AuthorityQuestion& question) {
+                 return Decide(caller, question);
+               }},
+          stop_);
     });
     return v1::HostUpdate::NewStub(
         grpc::CreateInsecureChannelFromFd("hostupdated", ends[1]));
+  }
+
+  // What polkit would do.
+  absl::Status Decide(const Caller& caller, const AuthorityQuestion& question) {
+    EXPECT_EQ(caller.uid, 1000U);
+    EXPECT_FALSE(question.is_cancelled());
+    absl::MutexLock lock(&mutex_);
+    questions_.push_back(question);
+    return decision_;
   }
 
   static void SetDeadline(grpc::ClientContext& context) {
@@ -179,6 +198,9 @@ class ConnectionTest : public ::testing::Test {
   WakeUp stop_ = *WakeUp::Create();
   std::unique_ptr<OperationStore> store_;
   std::unique_ptr<OperationRunner> runner_;
+  absl::Mutex mutex_;
+  absl::Status decision_ ABSL_GUARDED_BY(mutex_);
+  std::vector<AuthorityQuestion> questions_ ABSL_GUARDED_BY(mutex_);
   std::vector<std::thread> served_;
   std::unique_ptr<v1::HostUpdate::Stub> stub_;
 };
@@ -208,7 +230,7 @@ TEST_F(ConnectionTest, AnUpdateIsHandedToAWorkerAndWatched) {
 }
 
 TEST_F(ConnectionTest, WhoMayOnlyLookChangesNothing) {
-  const auto reader = Connect(/*may_manage=*/false);
+  const auto reader = Connect(Access::kRead);
   v1::Operation operation;
   const grpc::Status refused = Execute(*reader, operation);
   EXPECT_EQ(refused.error_code(), grpc::StatusCode::PERMISSION_DENIED);
@@ -235,6 +257,64 @@ TEST_F(ConnectionTest, WhoMayOnlyLookChangesNothing) {
                  v1::ListOperationsResponse()),
             grpc::StatusCode::OK);
   EXPECT_THAT(store_->List(10), IsEmpty());
+}
+
+TEST_F(ConnectionTest, OthersMayWhatTheAuthorityGrants) {
+  const auto other = Connect(Access::kAsk);
+  v1::Operation operation;
+  ASSERT_TRUE(Execute(*other, operation).ok());
+  Answer(workers_.Next(), ExitCode::kFailedUnharmed);
+  Watch(operation.id());
+  absl::MutexLock lock(&mutex_);
+  ASSERT_THAT(questions_, SizeIs(1));  // Not for Watch.
+  EXPECT_EQ(questions_[0].call, "Execute");
+  EXPECT_FALSE(questions_[0].may_prompt);
+  EXPECT_GT(questions_[0].patience, absl::Seconds(1));
+}
+
+TEST_F(ConnectionTest, OthersMayNothingIfTheAuthorityCannotBeAsked) {
+  {
+    absl::MutexLock lock(&mutex_);
+    decision_ = absl::UnavailableError("polkit can't be asked");
+  }
+  const auto other = Connect(Access::kAsk);
+  v1::Operation operation;
+  const grpc::Status refused = Execute(*other, operation);
+  EXPECT_EQ(refused.error_code(), grpc::StatusCode::PERMISSION_DENIED);
+  EXPECT_EQ(DetailOf(refused).code(), "PERMISSION");
+  EXPECT_THAT(refused.error_message(), HasSubstr("polkit can't be asked"));
+  EXPECT_THAT(store_->List(10), IsEmpty());
+
+  grpc::ClientContext context;
+  SetDeadline(context);
+  v1::ListOperationsResponse operations;
+  EXPECT_TRUE(
+      other->ListOperations(&context, v1::ListOperationsRequest(), &operations)
+          .ok());
+}
+
+TEST_F(ConnectionTest, WhoManagesIsNotAskedAbout) {
+  {
+    absl::MutexLock lock(&mutex_);
+    decision_ = absl::UnavailableError("polkit can't be asked");
+  }
+  v1::Operation operation;
+  ASSERT_TRUE(Execute(*stub_, operation).ok());
+  Answer(workers_.Next(), ExitCode::kFailedUnharmed);
+  absl::MutexLock lock(&mutex_);
+  EXPECT_THAT(questions_, IsEmpty());
+}
+
+TEST_F(ConnectionTest, AClientMayLetItsUserBeAsked) {
+  const auto other = Connect(Access::kAsk);
+  grpc::ClientContext context;
+  SetDeadline(context);
+  context.AddMetadata(kMayPrompt, "1");
+  v1::Operation operation;
+  EXPECT_FALSE(other->Abort(&context, v1::AbortRequest(), &operation).ok());
+  absl::MutexLock lock(&mutex_);
+  ASSERT_THAT(questions_, SizeIs(1));
+  EXPECT_TRUE(questions_[0].may_prompt);
 }
 
 TEST_F(ConnectionTest, TheSameRequestBeginsNothingTwice) {

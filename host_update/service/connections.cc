@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <sys/socket.h>
 
+#include <algorithm>
 #include <string>
 #include <utility>
 
@@ -14,7 +15,9 @@ namespace live_update {
 namespace {
 
 constexpr size_t kMostConnections = 64;
-constexpr int kMostOfOneUser = 16;  // Of root as well.
+// Who has no rights can't keep those out who have.
+constexpr size_t kMostOfOthers = 40;  // Than root and the group.
+constexpr int kMostOfOneUser = 16;    // Of root as well.
 
 }  // namespace
 
@@ -42,9 +45,14 @@ void Connections::AcceptFrom(int listener, bool may_manage,
     LogWarning(caller.status().message());
     return;
   }
+  const bool trusted = IsRootOrMember(*caller, group);
   absl::MutexLock lock(&mutex_);
   Reap();
+  const auto of_others =
+      std::count_if(served_.begin(), served_.end(),
+                    [](const Served& served) { return served.of_others; });
   if (served_.size() >= kMostConnections ||
+      (!trusted && static_cast<size_t>(of_others) >= kMostOfOthers) ||
       per_user_[caller->uid] >= kMostOfOneUser) {
     LogWarning(absl::StrCat("a connection of ", caller->Description(),
                             " is refused: ", served_.size(), " are open, ",
@@ -52,16 +60,19 @@ void Connections::AcceptFrom(int listener, bool may_manage,
     return;
   }
   ++per_user_[caller->uid];
-  const bool manages = may_manage && IsRootOrMember(*caller, group);
+  const Access access = !may_manage ? Access::kRead
+                        : trusted   ? Access::kManage
+                                    : Access::kAsk;
   Served& served = served_.emplace_back();
+  served.of_others = !trusted;
   served.thread = std::thread(
-      [this, fd = std::move(socket), caller = *caller, manages,
-       &served]() mutable { Serve(std::move(fd), caller, manages, served); });
+      [this, fd = std::move(socket), caller = *caller, access,
+       &served]() mutable { Serve(std::move(fd), caller, access, served); });
 }
 
-void Connections::Serve(UniqueFd socket, const Caller& caller, bool may_manage,
+void Connections::Serve(UniqueFd socket, const Caller& caller, Access access,
                         Served& served) {
-  ServeConnection(std::move(socket), caller, may_manage, parts_, stop_);
+  ServeConnection(std::move(socket), caller, access, parts_, stop_);
   absl::MutexLock lock(&mutex_);
   --per_user_[caller.uid];
   served.done = true;

@@ -25,18 +25,20 @@ class Connections {
   // `stop` must have been set. Waits for all.
   ~Connections();
 
-  // Takes one connection from `listener`, a non-blocking UNIX socket. Its calls
-  // may change something if `may_manage` and the caller is root or a member of
-  // `group`. Too many at once, or too many of one user: closed again.
+  // Takes one connection from `listener`, a non-blocking UNIX socket. If
+  // `may_manage`, root and members of `group` have all calls, others those that
+  // the authority grants. Too many at once, or too many of one user: closed
+  // again.
   void AcceptFrom(int listener, bool may_manage, const std::string& group);
 
  private:
   struct Served {
     std::thread thread;
     bool done = false;
+    bool of_others = false;  // Not of root or the group.
   };
 
-  void Serve(UniqueFd socket, const Caller& caller, bool may_manage,
+  void Serve(UniqueFd socket, const Caller& caller, Access access,
              Served& served);
   void Reap() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 

@@ -13,6 +13,7 @@
 #include "base/log.h"
 #include "base/status_code.h"
 #include "host_update/cli/exit_code.h"
+#include "host_update/service/metadata.h"
 #include "host_update/service/service_error.h"
 #include "host_update/version.h"
 
@@ -80,16 +81,34 @@ absl::Status CheckReason(const std::string& reason) {
 
 }  // namespace
 
-grpc::Status HostUpdateService::MayManage(const char* call) const {
-  if (may_manage_) return grpc::Status::OK;
-  LogWarning(
-      absl::StrCat("audit: ", call, " refused to ", caller_.Description()));
-  return ToGrpc(
-      WithCode(absl::PermissionDeniedError(absl::StrCat(
-                   call, " is for root and members of host-update-admin")),
-               "PERMISSION"),
-      "call as one of them, through /run/host-update/api.sock",
-      kNothingTouched);
+grpc::Status HostUpdateService::MayManage(const Context& context,
+                                          const char* call) const {
+  if (access_ == Access::kManage) return grpc::Status::OK;
+  absl::Status refused =
+      absl::PermissionDeniedError("this socket is for looking");
+  if (access_ == Access::kAsk) {
+    refused = parts_.authority(
+        caller_, {.call = call,
+                  .may_prompt = context.client_metadata().count(kMayPrompt) > 0,
+                  .patience = TimeLeft(context),
+                  .is_cancelled = [&] { return context.IsCancelled(); }});
+    if (refused.ok()) {
+      LogInfo(absl::StrCat("audit: ", call, " granted to ",
+                           caller_.Description(), " by polkit"));
+      return grpc::Status::OK;
+    }
+  }
+  LogWarning(absl::StrCat("audit: ", call, " refused to ",
+                          caller_.Description(), ": ",
+                          OneLine(std::string(refused.message()))));
+  return ToGrpc(WithCode(absl::PermissionDeniedError(absl::StrCat(
+                             call,
+                             " is for root, members of host-update-admin, and "
+                             "whom polkit lets: ",
+                             refused.message())),
+                         "PERMISSION"),
+                "call as one of them, through /run/host-update/api.sock",
+                kNothingTouched);
 }
 
 void HostUpdateService::Audit(const char* call, const std::string& what,
@@ -240,7 +259,7 @@ grpc::Status HostUpdateService::Watch(Context* context,
 grpc::Status HostUpdateService::Check(Context* context,
                                       const v1::CheckRequest* request,
                                       CheckReport* report) {
-  if (grpc::Status may = MayManage("Check"); !may.ok()) return may;
+  if (grpc::Status may = MayManage(*context, "Check"); !may.ok()) return may;
   WorkerRequest ask;
   *ask.mutable_check() = *request;
   return AskFor(&WorkerReply::Result::mutable_check, *context, ask, report);
@@ -249,7 +268,7 @@ grpc::Status HostUpdateService::Check(Context* context,
 grpc::Status HostUpdateService::Plan(Context* context,
                                      const v1::PlanRequest* request,
                                      UpdatePlan* plan) {
-  if (grpc::Status may = MayManage("Plan"); !may.ok()) return may;
+  if (grpc::Status may = MayManage(*context, "Plan"); !may.ok()) return may;
   WorkerRequest ask;
   *ask.mutable_plan() = *request;
   return AskFor(&WorkerReply::Result::mutable_plan, *context, ask, plan);
@@ -275,12 +294,13 @@ grpc::Status HostUpdateService::Start(v1::Operation operation,
   return grpc::Status::OK;
 }
 
-grpc::Status HostUpdateService::BeginUpdate(v1::Operation::Kind kind,
+grpc::Status HostUpdateService::BeginUpdate(const Context& context,
+                                            v1::Operation::Kind kind,
                                             const v1::ExecuteRequest& request,
                                             v1::Operation* operation) {
   const bool prepare = kind == v1::Operation::PREPARE;
   const char* call = prepare ? "Prepare" : "Execute";
-  if (grpc::Status may = MayManage(call); !may.ok()) return may;
+  if (grpc::Status may = MayManage(context, call); !may.ok()) return may;
   Audit(call, request.target().kernel(), request.reason());
   v1::Operation asked = OperationOf(kind, request);
   *asked.mutable_target() = request.target();
@@ -290,21 +310,22 @@ grpc::Status HostUpdateService::BeginUpdate(v1::Operation::Kind kind,
   return Start(std::move(asked), std::move(worker), operation);
 }
 
-grpc::Status HostUpdateService::Prepare(Context*,
+grpc::Status HostUpdateService::Prepare(Context* context,
                                         const v1::ExecuteRequest* request,
                                         v1::Operation* operation) {
-  return BeginUpdate(v1::Operation::PREPARE, *request, operation);
+  return BeginUpdate(*context, v1::Operation::PREPARE, *request, operation);
 }
 
-grpc::Status HostUpdateService::Execute(Context*,
+grpc::Status HostUpdateService::Execute(Context* context,
                                         const v1::ExecuteRequest* request,
                                         v1::Operation* operation) {
-  return BeginUpdate(v1::Operation::UPDATE, *request, operation);
+  return BeginUpdate(*context, v1::Operation::UPDATE, *request, operation);
 }
 
-grpc::Status HostUpdateService::Abort(Context*, const v1::AbortRequest* request,
+grpc::Status HostUpdateService::Abort(Context* context,
+                                      const v1::AbortRequest* request,
                                       v1::Operation* operation) {
-  if (grpc::Status may = MayManage("Abort"); !may.ok()) return may;
+  if (grpc::Status may = MayManage(*context, "Abort"); !may.ok()) return may;
   std::string id = request->operation_id();
   Audit("Abort", id, request->reason());
   if (id.empty()) {
@@ -325,10 +346,10 @@ grpc::Status HostUpdateService::Abort(Context*, const v1::AbortRequest* request,
   return grpc::Status::OK;
 }
 
-grpc::Status HostUpdateService::Recover(Context*,
+grpc::Status HostUpdateService::Recover(Context* context,
                                         const v1::RecoverRequest* request,
                                         v1::Operation* operation) {
-  if (grpc::Status may = MayManage("Recover"); !may.ok()) return may;
+  if (grpc::Status may = MayManage(*context, "Recover"); !may.ok()) return may;
   Audit("Recover", request->vm(), request->reason());
   v1::Operation asked = OperationOf(v1::Operation::RECOVER, *request);
   asked.set_vm(request->vm());
@@ -337,10 +358,10 @@ grpc::Status HostUpdateService::Recover(Context*,
   return Start(std::move(asked), std::move(worker), operation);
 }
 
-grpc::Status HostUpdateService::Finish(Context*,
+grpc::Status HostUpdateService::Finish(Context* context,
                                        const v1::FinishRequest* request,
                                        v1::Operation* operation) {
-  if (grpc::Status may = MayManage("Finish"); !may.ok()) return may;
+  if (grpc::Status may = MayManage(*context, "Finish"); !may.ok()) return may;
   Audit("Finish", request->vm(), request->reason());
   v1::Operation asked = OperationOf(v1::Operation::FINISH, *request);
   asked.set_vm(request->vm());
@@ -352,7 +373,7 @@ grpc::Status HostUpdateService::Finish(Context*,
 grpc::Status HostUpdateService::EnableVm(Context* context,
                                          const v1::EnableVmRequest* request,
                                          EnableReport* report) {
-  if (grpc::Status may = MayManage("EnableVm"); !may.ok()) return may;
+  if (grpc::Status may = MayManage(*context, "EnableVm"); !may.ok()) return may;
   if (absl::Status reason = CheckReason(request->reason()); !reason.ok()) {
     return ToGrpc(reason, "give a shorter one", kNothingTouched);
   }

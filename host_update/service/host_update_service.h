@@ -4,8 +4,10 @@
 #define HOST_UPDATE_SERVICE_HOST_UPDATE_SERVICE_H_
 
 #include <string>
+#include <utility>
 
 #include "absl/status/statusor.h"
+#include "host_update/service/authority.h"
 #include "host_update/service/caller.h"
 #include "host_update/service/host_update.grpc.pb.h"
 #include "host_update/service/operation_runner.h"
@@ -19,13 +21,14 @@ struct ServiceParts {
   OperationStore& store;
   OperationRunner& runner;
   WorkerClient& workers;
+  Authority authority;
 };
 
 // One connection's service: whoever calls through it is `caller`.
 class HostUpdateService : public v1::HostUpdate::Service {
  public:
-  HostUpdateService(ServiceParts parts, Caller caller, bool may_manage)
-      : parts_(parts), caller_(caller), may_manage_(may_manage) {}
+  HostUpdateService(ServiceParts parts, Caller caller, Access access)
+      : parts_(std::move(parts)), caller_(std::move(caller)), access_(access) {}
 
   using Context = grpc::ServerContext;
 
@@ -60,8 +63,9 @@ class HostUpdateService : public v1::HostUpdate::Service {
                         EnableReport* report) override;
 
  private:
-  // PERMISSION_DENIED for who may only read.
-  grpc::Status MayManage(const char* call) const;
+  // PERMISSION_DENIED for who may only read. May ask the authority, and wait
+  // for its answer.
+  grpc::Status MayManage(const Context& context, const char* call) const;
   // One line in the log for each call that changes something.
   void Audit(const char* call, const std::string& what,
              const std::string& reason) const;
@@ -73,7 +77,7 @@ class HostUpdateService : public v1::HostUpdate::Service {
                       const Context& context, const WorkerRequest& request,
                       Answer* answer) const;
   // UPDATE, or PREPARE.
-  grpc::Status BeginUpdate(v1::Operation::Kind kind,
+  grpc::Status BeginUpdate(const Context& context, v1::Operation::Kind kind,
                            const v1::ExecuteRequest& request,
                            v1::Operation* operation);
   grpc::Status Start(v1::Operation operation, WorkerRequest request,
@@ -81,7 +85,7 @@ class HostUpdateService : public v1::HostUpdate::Service {
 
   const ServiceParts parts_;
   const Caller caller_;
-  const bool may_manage_;
+  const Access access_;
 };
 
 }  // namespace live_update

@@ -24,6 +24,7 @@
 #include "base/unique_fd.h"
 #include "grpcpp/ext/proto_server_reflection_plugin.h"
 #include "grpcpp/health_check_service_interface.h"
+#include "host_update/service/authority.h"
 #include "host_update/service/connections.h"
 #include "host_update/service/daemon_options.h"
 #include "host_update/service/operation_runner.h"
@@ -132,8 +133,11 @@ absl::Status Run(const DaemonOptions& options) {
   grpc::reflection::InitProtoReflectionServerBuilderPlugin();
   LU_ASSIGN_OR_RETURN(WakeUp stop, WakeUp::Create());
   {
-    Connections connections(
-        {.store = *store, .runner = runner, .workers = *workers}, stop);
+    Connections connections({.store = *store,
+                             .runner = runner,
+                             .workers = *workers,
+                             .authority = AskPolkit},
+                            stop);
     sd_notify(0, "READY=1");
     LogInfo(absl::StrCat("hostupdated ", kVersion, " serves"));
     Serve(listeners, signals, options, *store, connections);

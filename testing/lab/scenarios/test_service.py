@@ -92,6 +92,27 @@ def test_daemon_has_no_privileges(lab):
     assert lab.host.sh("stat -c '%U %a' /run/host-update/worker.sock") == "host-update 600"
 
 
+def test_polkit_decides_for_others(lab, unharmed):
+    """What polkit grants to somebody, call by call, he may; without it he may nothing, and root all."""
+    plan, check = (f"{call} {lab.host.flavor.newer.arguments}" for call in ("plan", "check"))
+    refused = lab.service.ctl(plan, user="nobody")
+    assert refused.code == service.NO_PERMISSION and "administrator's password" in refused.err, refused.err
+    rules = "/etc/polkit-1/rules.d/50-lab.rules"
+    lab.host.put_file(rules, """polkit.addRule(function(action, subject) {
+        if (action.id == "org.host-update.manage" && subject.user == "nobody" && action.lookup("call") == "Plan")
+            return polkit.Result.YES;
+    });""")
+    lab.host.sh(f"chmod 644 {rules}; systemctl restart polkit.service")
+    granted = lab.service.ctl(plan, user="nobody")
+    assert granted.code == service.OK, granted.err
+    assert lab.service.ctl(check, user="nobody").code == service.NO_PERMISSION
+    lab.host.sh(f"rm {rules}; systemctl mask --runtime --now polkit.service")
+    refused = lab.service.ctl(plan, user="nobody")
+    assert refused.code == service.NO_PERMISSION and "polkit can't be asked" in refused.err, refused.err
+    lab.service.ctl(plan).check()
+    lab.host.sh("systemctl unmask --runtime polkit.service")
+
+
 def test_check_and_plan(lab, unharmed):
     """Both answer like host-update does; the plan has the hash that an update can be held to."""
     kernel = lab.host.flavor.newer
