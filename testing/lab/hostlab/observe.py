@@ -19,6 +19,7 @@ class Domain:
     inactive_xml: str
     cpu: str           # What the guest sees of it, feature by feature.
     ram_inodes: tuple  # Of the guest's RAM as QEMU has it mapped from the DAX file system.
+    confinement: tuple  # QEMU's user, AppArmor profile and seccomp mode.
 
 
 def domain(host, name):
@@ -30,7 +31,20 @@ def domain(host, name):
         "awk -v d=\"$(printf '%02x:%02x' ${dev%:*} ${dev#*:})\" '$4 == d { print $5 }' /proc/$pid/maps | sort -u")
     return Domain(info["UUID"], info["Persistent"], info["Autostart"],
                   host.sh(f"virsh dumpxml --inactive --security-info {name}"),
-                  host.sh(f"virsh dumpxml --xpath /domain/cpu {name}"), tuple(inodes.split()))
+                  host.sh(f"virsh dumpxml --xpath /domain/cpu {name}"), tuple(inodes.split()),
+                  confinement(host, name, info["UUID"]))
+
+
+def confinement(host, name, uuid):
+    """Asserts that QEMU is shut in as libvirt does it on Debian, and returns by what."""
+    found = host.sh(f"cd /proc/$(cat /run/libvirt/qemu/{name}.pid); stat -c %U .; cat attr/current; grep ^Seccomp: status")
+    assert found.splitlines() == ["libvirt-qemu", f"libvirt-{uuid} (enforce)", "Seccomp:\t2"], f"{name}: {found}"
+    return tuple(found.splitlines())
+
+
+def denials(host):
+    """What AppArmor has denied to QEMUs in this boot."""
+    return [line for line in host.sh("dmesg").splitlines() if 'apparmor="DENIED"' in line and 'profile="libvirt-' in line]
 
 
 def state(host, name):
