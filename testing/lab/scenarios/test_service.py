@@ -113,6 +113,15 @@ def test_polkit_decides_for_others(lab, unharmed):
     lab.host.sh("systemctl unmask --runtime polkit.service")
 
 
+# What `systemd-analyze security` finds (0: nothing exposed, 100: everything), and no more than that.
+EXPOSURE = {"hostupdated.service": 10, "host-update-worker@lab.service": 56, "host-update-restore.service": 56}
+
+
+@pytest.mark.parametrize("unit", EXPOSURE)
+def test_exposure_of_units(lab, unit):
+    lab.host.sh(f"systemd-analyze security --no-pager --threshold={EXPOSURE[unit]} {unit}")
+
+
 def test_check_and_plan(lab, unharmed):
     """Both answer like host-update does; the plan has the hash that an update can be held to."""
     kernel = lab.host.flavor.newer
