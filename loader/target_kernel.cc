@@ -13,14 +13,12 @@
 #include "absl/strings/str_cat.h"
 #include "base/file.h"
 #include "base/status_macros.h"
-#include "loader/byte_reader.h"
 #include "loader/command_line.h"
 
 namespace live_update::loader {
 namespace {
 
-// A distribution's kernel is 8 to 15 MiB, its largest initrd some 300 MiB.
-constexpr uint64_t kMaxKernelBytes = uint64_t{256} << 20;
+// A distribution's largest initrd has some 300 MiB.
 constexpr uint64_t kMaxInitrdBytes = uint64_t{2} << 30;
 constexpr uint64_t kMaxConfigBytes = uint64_t{4} << 20;
 
@@ -38,7 +36,8 @@ absl::StatusOr<UniqueFd> OpenFile(const std::string& path) {
   return fd;
 }
 
-void ReadKernel(const TargetRequest& request, TargetKernel* target) {
+void ReadKernel(const TargetRequest& request, const KernelReader& read,
+                TargetKernel* target) {
   absl::StatusOr<UniqueFd> fd = OpenFile(request.kernel_path);
   if (!fd.ok()) {
     target->image = fd.status();
@@ -46,19 +45,9 @@ void ReadKernel(const TargetRequest& request, TargetKernel* target) {
     return;
   }
   target->kernel = *std::move(fd);
-  const absl::StatusOr<std::string> bytes =
-      ReadAll(target->kernel, kMaxKernelBytes);
-  if (!bytes.ok()) {
-    target->image = bytes.status();
-    target->facts = bytes.status();
-    return;
-  }
-  target->image = ReadKernelImage(AsBytes(*bytes));
-  if (target->image.ok()) {
-    target->facts = ReadKernelFacts(AsBytes(*bytes), *target->image);
-  } else {
-    target->facts = target->image.status();
-  }
+  KernelReading reading = read(target->kernel);
+  target->image = std::move(reading.image);
+  target->facts = std::move(reading.facts);
 }
 
 absl::StatusOr<uint64_t> ReadInitrd(const UniqueFd& fd) {
@@ -126,11 +115,12 @@ std::string TargetKernel::release() const {
   return facts.ok() ? facts->release : "";
 }
 
-TargetKernel ReadTargetKernel(const TargetRequest& request) {
+TargetKernel ReadTargetKernel(const TargetRequest& request,
+                              const KernelReader& read_kernel) {
   TargetKernel target;
   target.kernel_path = request.kernel_path;
   target.initrd_path = request.initrd_path;
-  ReadKernel(request, &target);
+  ReadKernel(request, read_kernel, &target);
   OpenInitrd(request, &target);
   MakeCommandLine(request, &target);
   if (!IsFileName(target.release())) {

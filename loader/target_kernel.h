@@ -13,6 +13,7 @@
 #include "base/unique_fd.h"
 #include "loader/kernel_facts.h"
 #include "loader/kernel_image.h"
+#include "loader/kernel_reading.h"
 #include "loader/modules.h"
 
 namespace live_update::loader {
@@ -50,8 +51,9 @@ struct TargetKernel {
   std::string release() const;
 };
 
-// Opens and reads everything `request` names.
-TargetKernel ReadTargetKernel(const TargetRequest& request);
+// Opens and reads everything `request` names, the kernel by `read_kernel`.
+TargetKernel ReadTargetKernel(const TargetRequest& request,
+                              const KernelReader& read_kernel = ReadKernelFile);
 
 // Whether `initrd` is one: a cpio archive, packed by something the kernel can
 // unpack, or not packed. kInvalidArgument: neither.

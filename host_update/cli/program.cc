@@ -11,6 +11,7 @@
 #include <variant>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/string_view.h"
 #include "base/log.h"
 #include "base/status_macros.h"
 #include "base/unique_fd.h"
@@ -26,6 +27,7 @@
 #include "host_update/worker/worker_request.h"
 #include "host_update/worker/worker_session.h"
 #include "loader/linux_kexec.h"
+#include "loader/reader_process.h"
 #include "loader/target_kernel.h"
 #include "state_preserve/dax_memory.h"
 #include "state_preserve/handover_writer.h"
@@ -106,7 +108,9 @@ ExitCode Run(const Options& options, const ClockSample& first_line,
                              .preserved_directory = options.dax_dir,
                              .luo = options.request.backend == "luo"});
   };
-  deps.read_target = loader::ReadTargetKernel;
+  deps.read_target = [](const loader::TargetRequest& request) {
+    return loader::ReadTargetKernel(request, loader::ReadKernelApart);
+  };
   if (absl::Status status = SetHandover(options, deps.handover); !status.ok()) {
     return Fail(
         status,
@@ -177,6 +181,10 @@ ExitCode RunWorker(const Options& options, const ClockSample& first_line,
 }  // namespace
 
 int RunProgram(int argc, char** argv, const Adjust& adjust) {
+  if (argc == 2 &&
+      argv[1] == absl::string_view(loader::kKernelReaderArgument)) {
+    return loader::RunKernelReader();
+  }
   const std::unique_ptr<Clock> clock = NewSystemClock();
   const ClockSample first_line = clock->Sample();
   std::variant<Options, int> parsed = ParseOptions(argc, argv);

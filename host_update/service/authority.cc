@@ -18,7 +18,7 @@ namespace {
 constexpr char kAction[] = "org.host-update.manage";
 constexpr uint32_t kAllowUserInteraction = 1;  // Of polkit's flags.
 // For an answer out of its rules alone, and for reaching the bus.
-constexpr absl::Duration kPatience = absl::Seconds(5);
+constexpr absl::Duration kPatience = absl::Seconds(10);
 constexpr absl::Duration kLookAround = absl::Milliseconds(500);
 
 struct BusDeleter {

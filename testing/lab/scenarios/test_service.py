@@ -94,6 +94,7 @@ def test_daemon_has_no_privileges(lab):
 
 def test_polkit_decides_for_others(lab, unharmed):
     """What polkit grants to somebody, call by call, he may; without it he may nothing, and root all."""
+    lab.host.sh("systemctl start polkit.service")
     plan, check = (f"{call} {lab.host.flavor.newer.arguments}" for call in ("plan", "check"))
     refused = lab.service.ctl(plan, user="nobody")
     assert refused.code == service.NO_PERMISSION and "administrator's password" in refused.err, refused.err
