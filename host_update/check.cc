@@ -4,6 +4,7 @@
 #include <utility>
 #include <vector>
 
+#include "absl/container/flat_hash_set.h"
 #include "absl/time/time.h"
 #include "base/status_macros.h"
 #include "host_update/backend.h"
@@ -93,8 +94,21 @@ absl::StatusOr<CheckedHost> CheckHost(const UpdateRequest& request,
        .backend = backend,
        .refused_hooks = refused_hooks,
        .overrides = request.overrides});
+  checked.ways = DecideWays(
+      {.policy = ReadPolicy(deps.paths.policy_file),
+       .asked = request.ways,
+       .vms = examined,
+       .host = checked.host,
+       .backend = backend,
+       .state_area_bytes = StateAreaBytesFor(CountActive(checked.all_vms),
+                                             request.state_bytes_per_vm)},
+      checked.report);
+  absl::flat_hash_set<std::string> in_place;
+  for (const VmWay& way : checked.ways) {
+    if (way.way == Policy::IN_PLACE) in_place.insert(way.info.ref.uuid);
+  }
   for (ExaminedVm& vm : examined) {
-    if (vm.info.state != VmState::kOff && vm.facts.ok()) {
+    if (in_place.contains(vm.info.ref.uuid) && vm.facts.ok()) {
       checked.vms.push_back(*std::move(vm.facts));
     }
   }

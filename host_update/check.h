@@ -10,8 +10,10 @@
 #include "host_update/dependencies.h"
 #include "host_update/host_facts.h"
 #include "host_update/hypervisor.h"
+#include "host_update/policy.h"
 #include "host_update/preflight.h"
 #include "host_update/report/report.pb.h"
+#include "host_update/ways.h"
 #include "loader/target_kernel.h"
 
 namespace live_update {
@@ -29,6 +31,7 @@ struct UpdateRequest {
   double max_blackout_s = 0;  // Refused if predicted to take longer; 0: never.
   bool prepare_only = false;  // Take all back once VMs could be paused.
   bool leave_guest_clocks = false;  // Guests' wall clocks are not set.
+  WayByVm ways;                     // Go before metadata and policy file.
 };
 
 // What the check saw, for the steps after it.
@@ -36,7 +39,8 @@ struct CheckedHost {
   CheckReport report;
   HostFacts host;
   std::vector<VmInfo> all_vms;  // Running or not.
-  std::vector<VmFacts> vms;     // Those that would be carried.
+  std::vector<VmFacts> vms;     // Those that would be carried in place.
+  std::vector<VmWay> ways;      // Of all that are not off.
   loader::TargetKernel target;  // Meaningful if a kernel was asked for.
 };
 

@@ -39,6 +39,8 @@ struct TimeLimits {
   absl::Duration notify_hook = absl::Seconds(60);
   absl::Duration pre_pause_hook = absl::Seconds(5);
   absl::Duration post_resume_hook = absl::Seconds(60);
+  // All of one VM, RAM too, saved to a file or started from one.
+  absl::Duration whole_vm = absl::Minutes(10);
 };
 
 // Where this program keeps its own files.
@@ -46,6 +48,7 @@ struct Paths {
   std::string run_dir = "/run/host-update";        // Lock, journal, sockets.
   std::string state_dir = "/var/lib/host-update";  // History, counter.
   std::string hooks_dir = "/etc/host-update/hooks.d";
+  std::string policy_file = "/etc/host-update/policy.textproto";
   // libvirtd starts no VM by itself while this file exists.
   std::string autostarted_file = "/run/libvirt/qemu/autostarted";
 };

@@ -137,9 +137,9 @@ TEST_F(HookProcessTest, ItsOutputIsTamedAndBounded) {
 
 TEST_F(HookProcessTest, HasSignalsAsUsual) {
   signal(SIGPIPE, SIG_IGN);
-  EXPECT_THAT(Run("kill -PIPE $$"),
-              StatusIs(absl::StatusCode::kFailedPrecondition,
-                       HasSubstr("signal 13")));
+  EXPECT_THAT(
+      Run("kill -PIPE $$"),
+      StatusIs(absl::StatusCode::kFailedPrecondition, HasSubstr("signal 13")));
 }
 
 }  // namespace

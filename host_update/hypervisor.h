@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -69,6 +70,10 @@ struct VmFacts {
   std::vector<GuestRam> ram;
   // QEMU's own words on why it can't be carried by cpr-transfer. Empty: it can.
   std::vector<std::string> blocked_reasons;
+  // The same of its ordinary stream, by which it is saved to disk or copied.
+  std::vector<std::string> save_blocked_reasons;
+  // What its metadata ask for (policy.h): attributes and values, as they stand.
+  std::vector<std::pair<std::string, std::string>> policy;
   // Devices and features in the domain XML that don't survive: "hostdev pci
   // 0000:3b:00.0", "filesystem virtiofs", "launchSecurity sev", ….
   std::vector<std::string> unsupported;
@@ -192,8 +197,32 @@ class Hypervisor {
   virtual absl::StatusOr<DefinitionChange> EditDefinition(
       const VmRef& vm, const DefinitionEdit& edit, absl::Time deadline) = 0;
 
-  // Starts a VM that is off, as at host boot.
+  // Starts a VM that is off, as at host boot: from its managed save image, if
+  // it has one, running or paused as it was then.
   virtual absl::Status Start(const VmRef& vm, absl::Time deadline) = 0;
+
+  // Saves a persistent VM, running or paused, into an image that the hypervisor
+  // keeps for Start, and ends it. On failure it runs on, or is paused, as
+  // before.
+  virtual absl::Status ManagedSave(const VmRef& vm, absl::Time deadline) = 0;
+
+  // The same into a file that must not be there yet; it is gone after a
+  // failure. Nothing but RestoreFromFile knows of it.
+  virtual absl::Status SaveToFile(const VmRef& vm, const std::string& file,
+                                  absl::Time deadline) = 0;
+
+  // Starts a VM from such a file, running if `run`, else paused. The file
+  // stays. On failure the VM is off.
+  virtual absl::Status RestoreFromFile(const VmRef& vm, const std::string& file,
+                                       bool run, absl::Time deadline) = 0;
+
+  // Breaks off a ManagedSave or SaveToFile that a process which died left under
+  // way. After it the VM is as before, or saved and off. OK if there is none.
+  virtual absl::Status StopSaving(const VmRef& vm, absl::Time deadline) = 0;
+
+  // Asks the guest to shut down and waits until the VM is off. On failure it
+  // runs on, but may still do as it was asked later.
+  virtual absl::Status Shutdown(const VmRef& vm, absl::Time deadline) = 0;
 };
 
 }  // namespace live_update

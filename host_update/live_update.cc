@@ -20,6 +20,7 @@
 #include "host_update/plan.h"
 #include "host_update/prepare.h"
 #include "host_update/save.h"
+#include "host_update/set_aside.h"
 #include "host_update/undo.h"
 
 namespace live_update {
@@ -110,6 +111,7 @@ absl::Status Run(const UpdateRequest& request, CheckedHost& checked,
   LU_RETURN_IF_ERROR(RunHooks(HookKind::kNotify, hooks, deps));
   LU_ASSIGN_OR_RETURN(PreparedUpdate update,
                       Prepare(request, checked, journal.update_id(), deps));
+  LU_RETURN_IF_ERROR(SetVmsAside(checked.ways, journal, deps));
   LU_RETURN_IF_ERROR(TellOfPause(update, hooks, journal, deps));
   return HandOver(update, journal, phases, deps);
 }

@@ -11,6 +11,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
+#include "absl/strings/strip.h"
 #include "base/status_code.h"
 #include "base/status_macros.h"
 #include "base/unique_fd.h"
@@ -43,12 +44,11 @@ std::string HashOf(const UpdateRequest& request, const CheckedHost& checked,
                                     plan.command_line(),
                                     request.backend};
   std::vector<std::string> vms;
-  for (const VmFacts& facts : checked.vms) {
-    vms.push_back(absl::StrCat(facts.info.ref.uuid, " ", facts.info.ref.name,
-                               " ", static_cast<int>(facts.info.state)));
-  }
-  for (const UpdatePlan::Vm& vm : plan.vms()) {
-    vms.push_back(absl::StrCat(vm.uuid(), " ", vm.way(), " ", vm.ram_bytes()));
+  for (const VmWay& vm : checked.ways) {
+    vms.push_back(absl::StrCat(vm.info.ref.uuid, " ", vm.info.ref.name, " ",
+                               static_cast<int>(vm.info.state), " ",
+                               WayName(vm.way), " ", vm.restore_priority, " ",
+                               vm.ram_bytes));
   }
   std::sort(vms.begin(), vms.end());
   parts.insert(parts.end(), vms.begin(), vms.end());
@@ -78,6 +78,16 @@ void AddHooks(const Dependencies& deps, UpdatePlan& plan) {
   }
 }
 
+// "managedsave of vm2, shutdown of vm3, "; empty if all are carried in place.
+std::string SettingAside(const CheckedHost& checked) {
+  std::string text;
+  for (const VmWay& vm : checked.ways) {
+    if (vm.way == Policy::IN_PLACE || vm.way == Policy::REFUSE) continue;
+    absl::StrAppend(&text, WayName(vm.way), " of ", vm.info.ref.name, ", ");
+  }
+  return text;
+}
+
 void Predict(const Dependencies& deps, UpdatePlan& plan) {
   const BlackoutPrediction prediction = PredictBlackout(deps);
   plan.set_predicted_blackout_s(prediction.host_s);
@@ -95,23 +105,22 @@ UpdatePlan MakePlan(const UpdateRequest& request, const CheckedHost& checked,
   plan.set_kernel(request.kernel_path);
   plan.set_initrd(request.initrd_path);
   plan.set_command_line(checked.target.command_line);
+  *plan.mutable_vms() = checked.report.vms();
   uint64_t all_ram = 0;
-  for (const VmFacts& facts : checked.vms) {
-    UpdatePlan::Vm& vm = *plan.add_vms();
-    vm.set_name(facts.info.ref.name);
-    vm.set_uuid(facts.info.ref.uuid);
-    vm.set_way("in-place");
-    for (const GuestRam& ram : facts.ram) {
-      vm.set_ram_bytes(vm.ram_bytes() + ram.size_bytes);
-    }
-    all_ram += vm.ram_bytes();
+  for (const VmWay& vm : checked.ways) {
+    if (vm.way == Policy::IN_PLACE) all_ram += vm.ram_bytes;
   }
+  const std::string setting_aside = SettingAside(checked);
   plan.set_state_area_bytes(
       StateAreaBytesFor(checked.vms.size(), request.state_bytes_per_vm));
   plan.add_steps(absl::StrFormat(
       "1  prepare   VMs run: preserve %d MiB of guest RAM in place, reserve %d "
-      "MiB for state, stage the kernel, write file systems out",
-      all_ram >> 20, plan.state_area_bytes() >> 20));
+      "MiB for state, stage the kernel, write file systems out%s",
+      all_ram >> 20, plan.state_area_bytes() >> 20,
+      setting_aside.empty()
+          ? ""
+          : absl::StrCat("; then, before the others are paused: ",
+                         absl::StripSuffix(setting_aside, ", "))));
   plan.add_steps(
       absl::StrFormat("2  pause     %d VMs, all at once; the blackout begins",
                       checked.vms.size()));
@@ -123,6 +132,10 @@ UpdatePlan MakePlan(const UpdateRequest& request, const CheckedHost& checked,
       "6  restore   all VMs at once, in the new kernel; the blackout ends");
   plan.add_steps("7  resume    announce NICs, give memory and autostart back");
   AddHooks(deps, plan);
+  if (!setting_aside.empty()) {
+    plan.add_steps(
+        "8  settle    start what was saved or shut down; its blackout ends");
+  }
   Predict(deps, plan);
   plan.set_plan_hash(HashOf(request, checked, plan));
   return plan;

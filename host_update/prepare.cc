@@ -80,6 +80,11 @@ absl::StatusOr<PreparedUpdate> Prepare(const UpdateRequest& request,
                       absl::StrCat("prepare ", facts.info.ref.name));
     }
     vm->leave_guest_clock = request.leave_guest_clocks;
+    for (const VmWay& way : checked.ways) {
+      if (way.info.ref.uuid != vm->info.ref.uuid) continue;
+      vm->restore_priority = way.restore_priority;
+      vm->leave_guest_clock |= way.leave_guest_clock;
+    }
     update.vms.push_back(*std::move(vm));
   }
   LU_RETURN_IF_ERROR(Stage(checked, deps));

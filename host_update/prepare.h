@@ -30,6 +30,7 @@ struct PreparedVm {
   VmDescription description;
   std::vector<PreparedRam> ram;
   std::optional<RamPages> pages;  // Of all `ram`; unset: not known.
+  int restore_priority = 0;
   // Set by PauseVm.
   uint64_t paused_tsc = 0;
   double pause_s = 0;

@@ -4,6 +4,7 @@
 #include <sys/utsname.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <filesystem>
 #include <memory>
@@ -24,8 +25,10 @@
 #include "host_update/hooks.h"
 #include "host_update/identity.h"
 #include "host_update/parallel.h"
+#include "host_update/policy.h"
 #include "host_update/predict.h"
 #include "host_update/restore_vm.h"
+#include "host_update/set_aside.h"
 #include "host_update/spans.h"
 #include "host_update/unrestored.h"
 #include "state_preserve/handover_reader.h"
@@ -100,6 +103,7 @@ std::vector<std::pair<int, IncomingVm>> ReadVms(const HandoverReader& reader,
     vm_report.set_name(reader.vms()[i].name);
     vm_report.set_uuid(reader.vms()[i].uuid);
     vm_report.set_result(VmReport::NOT_RESTORED);
+    vm_report.set_way(std::string(WayName(Policy::IN_PLACE)));
     vm_report.set_reason(std::string(vm.status().message()));
     vm_report.set_next_step(absl::StrCat(
         "its memory is kept, but its state is damaged: start it afresh with "
@@ -165,7 +169,8 @@ absl::StatusOr<absl::flat_hash_set<std::string>> ProtectedVms(
   return all;
 }
 
-// The middle of RestoreAll: every VM on its own, all at once.
+// The middle of RestoreAll: every VM on its own, all at once, and where they
+// can't all be, in this order.
 void RestoreVms(const std::vector<std::pair<int, IncomingVm>>& vms,
                 IncomingPreservation& incoming, const SpanClock& span_clock,
                 const Dependencies& deps, UpdateReport& report) {
@@ -260,7 +265,11 @@ absl::StatusOr<UpdateReport> RestoreAll(const ClockSample& first_line,
 
   const double restore_start = span_clock.Now();
   LU_RETURN_IF_ERROR(deps.entered(Phase::kRestore));
-  const auto vms = ReadVms(*reader, report);
+  auto vms = ReadVms(*reader, report);
+  std::stable_sort(vms.begin(), vms.end(), [](const auto& a, const auto& b) {
+    return a.second.record.restore_priority() >
+           b.second.record.restore_priority();
+  });
   RestoreVms(vms, **incoming, span_clock, deps, report);
   AddSpan(Phase::kRestore, restore_start, span_clock.Now(), report);
 
@@ -271,11 +280,18 @@ absl::StatusOr<UpdateReport> RestoreAll(const ClockSample& first_line,
   guests.Finish(report);
   AddSpan(Phase::kResume, resume_start, span_clock.Now(), report);
 
+  if (reader->host().other_vms_size() > 0) {
+    const double settle_start = span_clock.Now();
+    LU_RETURN_IF_ERROR(deps.entered(Phase::kSettle));
+    StartOthers(reader->host(), span_clock, deps, report);
+    AddSpan(Phase::kSettle, settle_start, span_clock.Now(), report);
+  }
+
   LU_RETURN_IF_ERROR(WriteCounter(deps.paths.state_dir, kRestoredCounter,
                                   reader->host().counter()));
   LU_ASSIGN_OR_RETURN(auto leave_off, ProtectedVms(deps));
   for (VmReport& vm : *report.mutable_vms()) {
-    CorrectNextStep(**incoming, vm);
+    if (vm.way() == WayName(Policy::IN_PLACE)) CorrectNextStep(**incoming, vm);
     if (vm.result() != VmReport::RESTORED) leave_off.insert(vm.uuid());
   }
   leave_off.insert(reader->host().inactive_vm_uuids().begin(),

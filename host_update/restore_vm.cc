@@ -11,6 +11,7 @@
 #include "absl/time/time.h"
 #include "base/log.h"
 #include "base/status_macros.h"
+#include "host_update/policy.h"
 #include "state_preserve/auxiliary_ram.h"
 #include "state_preserve/ram_digest.h"
 #include "state_preserve/ram_identity.h"
@@ -227,6 +228,7 @@ void RestoreVm(const IncomingVm& vm, IncomingPreservation& incoming,
   report.set_name(vm.record.name());
   report.set_uuid(vm.record.uuid());
   report.set_was_running(vm.record.was_running());
+  report.set_way(std::string(WayName(Policy::IN_PLACE)));
   report.set_pause_s(vm.record.pause_s());
   report.set_save_s(vm.record.save_s());
   report.set_ram_resident_bytes(vm.record.ram_pages().resident_bytes());

@@ -11,13 +11,17 @@
 #include "base/status_macros.h"
 #include "host_update/guests.h"
 #include "host_update/history.h"
+#include "host_update/policy.h"
 #include "host_update/restore.h"
 #include "host_update/restore_vm.h"
+#include "host_update/set_aside.h"
 #include "host_update/spans.h"
 #include "state_preserve/handover_reader.h"
 
 namespace live_update {
 namespace {
+
+constexpr size_t kReportsToSearch = 100;
 
 struct ProtectedVm {
   std::unique_ptr<IncomingPreservation> set;
@@ -73,6 +77,15 @@ absl::StatusOr<IncomingVm> ReadVm(const HandoverReader& reader,
       absl::StrCat("the handover has no VM ", uuid, ", only its memory"));
 }
 
+OtherVm ToOtherVm(const VmReport& report) {
+  OtherVm vm;
+  vm.set_name(report.name());
+  vm.set_uuid(report.uuid());
+  vm.set_way(std::string(WayName(Policy::COPY)));
+  vm.set_was_running(report.was_running());
+  return vm;
+}
+
 // Puts `vm` in place of its earlier entry in the update's report.
 absl::StatusOr<UpdateReport> AmendReport(const std::string& update_id,
                                          const VmReport& vm,
@@ -87,10 +100,55 @@ absl::StatusOr<UpdateReport> AmendReport(const std::string& update_id,
   return report;
 }
 
+// A VM of which a copy waits, as its update reported it.
+struct CopiedVm {
+  std::string update_id;
+  VmReport report;
+};
+
+// kNotFound: there is no copy of such a VM.
+absl::StatusOr<CopiedVm> FindCopiedVm(const std::string& name_or_uuid,
+                                      const Dependencies& deps) {
+  LU_ASSIGN_OR_RETURN(const auto copies, deps.memory->Copies());
+  if (copies.empty()) return absl::NotFoundError("no copy of a VM is kept");
+  for (const UpdateReport& report :
+       ReadReports(deps.paths.state_dir, kReportsToSearch)) {
+    for (const VmReport& vm : report.vms()) {
+      if ((vm.name() == name_or_uuid || vm.uuid() == name_or_uuid) &&
+          absl::c_linear_search(copies, vm.uuid())) {
+        return CopiedVm{.update_id = report.update_id(), .report = vm};
+      }
+    }
+  }
+  if (!absl::c_linear_search(copies, name_or_uuid)) {
+    return absl::NotFoundError(
+        absl::StrCat("no copy of a VM \"", name_or_uuid, "\" is kept"));
+  }
+  CopiedVm unreported;
+  unreported.report.set_name(name_or_uuid);
+  unreported.report.set_uuid(name_or_uuid);
+  return unreported;
+}
+
+absl::StatusOr<UpdateReport> RetryCopy(CopiedVm vm, const Dependencies& deps) {
+  if (vm.update_id.empty()) {
+    return absl::FailedPreconditionError(
+        absl::StrCat("no report tells of the copy of ", vm.report.uuid(), "; ",
+                     HowToStart(ToOtherVm(vm.report), deps), " starts it"));
+  }
+  LU_RETURN_IF_ERROR(BringBack(ToOtherVm(vm.report), deps));
+  vm.report.set_result(VmReport::RESTORED);
+  vm.report.clear_reason();
+  vm.report.clear_next_step();
+  return AmendReport(vm.update_id, vm.report, deps);
+}
+
 }  // namespace
 
 absl::StatusOr<UpdateReport> RetryVm(const std::string& name_or_uuid,
                                      const Dependencies& deps) {
+  absl::StatusOr<CopiedVm> copied = FindCopiedVm(name_or_uuid, deps);
+  if (copied.ok()) return RetryCopy(*std::move(copied), deps);
   LU_ASSIGN_OR_RETURN(const HostFacts host, deps.host_facts());
   LU_ASSIGN_OR_RETURN(const ProtectedVm kept,
                       FindProtectedVm(name_or_uuid, deps));
@@ -133,6 +191,10 @@ absl::StatusOr<UpdateReport> RetryVm(const std::string& name_or_uuid,
 
 absl::Status DiscardVm(const std::string& name_or_uuid,
                        const Dependencies& deps) {
+  if (const auto copied = FindCopiedVm(name_or_uuid, deps); copied.ok()) {
+    LogInfo(absl::StrCat(name_or_uuid, ": its copy is given up"));
+    return deps.memory->RemoveCopy(copied->report.uuid());
+  }
   LU_ASSIGN_OR_RETURN(const ProtectedVm kept,
                       FindProtectedVm(name_or_uuid, deps));
   LU_RETURN_IF_ERROR(kept.set->Discard(kept.uuid));

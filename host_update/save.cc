@@ -209,6 +209,7 @@ absl::Status SaveVm(const PreparedUpdate& update, const PreparedVm& vm,
   record.set_qemu_version(vm.description.qemu_version);
   record.set_paused_tsc(vm.paused_tsc);
   record.set_pause_s(vm.pause_s);
+  record.set_restore_priority(vm.restore_priority);
   if (vm.pages.has_value()) {
     record.mutable_ram_pages()->set_resident_bytes(vm.pages->resident_bytes);
     record.mutable_ram_pages()->set_huge_bytes(vm.pages->huge_bytes);
@@ -256,6 +257,7 @@ absl::Status Commit(PreparedUpdate& update, const ClockSample& started,
     kept.set_message(ForHandover(finding.message()));
     kept.set_remedy(ForHandover(finding.remedy()));
   }
+  *record.mutable_other_vms() = journal.set_aside();
   LU_RETURN_IF_ERROR(update.writer->Finish(record).status());
   LU_RETURN_IF_ERROR(Flush(update, deps));
   LU_RETURN_IF_ERROR(update.writer->Commit());

@@ -13,6 +13,7 @@
 #include "host_update/hooks.h"
 #include "host_update/journal.h"
 #include "host_update/parallel.h"
+#include "host_update/set_aside.h"
 
 namespace live_update {
 
@@ -59,6 +60,18 @@ UndoResult UndoUpdate(const Journal& journal, const Dependencies& deps) {
     result.left_over.push_back(absl::StrCat("staged kernel: ", status.message(),
                                             "; unstage it with `kexec -u`"));
   }
+  std::vector<OtherVm> set_aside(journal.set_aside().begin(),
+                                 journal.set_aside().end());
+  BringBackAll(set_aside, deps, [&](size_t i, const absl::Status& status) {
+    if (status.ok()) return;
+    std::lock_guard lock(mutex);
+    result.not_resumed.push_back(
+        absl::StrCat(set_aside[i].name(), ": ", status.message(), "; ",
+                     absl::IsNotFound(status)
+                         ? "there is nothing left to start it from"
+                         : absl::StrCat("try `host-update abort`, then ",
+                                        HowToStart(set_aside[i], deps))));
+  });
   // Before the journal goes: who dies in between has it done again.
   if (journal.hooks_begun()) {
     TellGuestsOfReturn(journal, deps);

@@ -30,10 +30,10 @@ struct UndoResult {
 };
 
 // Takes an update back from wherever it stands: revokes the handover, lets each
-// VM of the journal run as before, unstages the kernel, unpreserves memory,
-// tells guests and runs the post-resume hooks if notify hooks had begun, and
-// removes the journal if all that worked, hooks aside. Every step is tried,
-// whatever the others do. Idempotent.
+// VM of the journal run as before, unstages the kernel, starts what was set
+// aside, unpreserves memory, tells guests and runs the post-resume hooks if
+// notify hooks had begun, and removes the journal if all that worked, hooks
+// aside. Every step is tried, whatever the others do. Idempotent.
 UndoResult UndoUpdate(const Journal& journal, const Dependencies& deps);
 
 // What the report of an update says that was taken back so.

@@ -2,6 +2,7 @@
 
 #include "absl/container/flat_hash_map.h"
 #include "base/status_macros.h"
+#include "host_update/journal.h"
 
 namespace live_update {
 
@@ -19,6 +20,16 @@ absl::StatusOr<std::vector<UnrestoredVm>> FindUnrestoredVms(
                             .uuid = uuid,
                             .update_id = set->update_id()});
     }
+  }
+  // A copy that an update under way has made is not waiting yet.
+  LU_ASSIGN_OR_RETURN(const auto journal, ReadJournal(deps.paths.run_dir));
+  if (journal.has_value()) return unrestored;
+  LU_ASSIGN_OR_RETURN(const auto copies, deps.memory->Copies());
+  for (const std::string& uuid : copies) {
+    const auto name = names.find(uuid);
+    unrestored.push_back({.name = name == names.end() ? uuid : name->second,
+                          .uuid = uuid,
+                          .update_id = ""});
   }
   return unrestored;
 }

@@ -15,7 +15,7 @@ namespace live_update {
 struct UnrestoredVm {
   std::string name;  // Its UUID if it is not among the VMs that were given.
   std::string uuid;
-  std::string update_id;
+  std::string update_id;  // Empty: a copy of it waits, of whichever update.
 };
 
 // Those whose memory and state are kept, those of one update together. Names

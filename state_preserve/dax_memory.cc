@@ -1,6 +1,10 @@
 #include "state_preserve/dax_memory.h"
 
+#include <fcntl.h>
+#include <unistd.h>
+
 #include <algorithm>
+#include <cerrno>
 #include <iterator>
 
 #include "absl/memory/memory.h"
@@ -139,6 +143,39 @@ absl::StatusOr<uint64_t> DaxMemory::CollectGarbage() {
   }
   if (!first_error.ok()) return first_error;
   return freed_bytes;
+}
+
+absl::StatusOr<std::string> DaxMemory::CopyPath(absl::string_view vm_uuid) {
+  if (!IsUuid(vm_uuid)) return absl::InvalidArgumentError("no UUID");
+  LU_RETURN_IF_ERROR(MakeDirectoryAt(store_->root, kCopiesName).status());
+  return absl::StrCat(store_->path, "/", kCopiesName, "/", vm_uuid);
+}
+
+absl::StatusOr<std::vector<std::string>> DaxMemory::Copies() {
+  const absl::StatusOr<UniqueFd> copies =
+      OpenDirectoryAt(store_->root, kCopiesName);
+  if (absl::IsNotFound(copies.status())) return std::vector<std::string>();
+  LU_RETURN_IF_ERROR(copies.status());
+  LU_ASSIGN_OR_RETURN(std::vector<std::string> names, ListDirectory(*copies));
+  std::erase_if(names, [](const std::string& name) { return !IsUuid(name); });
+  std::sort(names.begin(), names.end());
+  return names;
+}
+
+absl::Status DaxMemory::RemoveCopy(absl::string_view vm_uuid) {
+  if (!IsUuid(vm_uuid)) return absl::InvalidArgumentError("no UUID");
+  const absl::StatusOr<UniqueFd> copies =
+      OpenDirectoryAt(store_->root, kCopiesName);
+  if (absl::IsNotFound(copies.status())) return absl::OkStatus();
+  LU_RETURN_IF_ERROR(copies.status());
+  const std::string name(vm_uuid);
+  if (unlinkat(copies->get(), name.c_str(), 0) != 0 && errno != ENOENT) {
+    return absl::ErrnoToStatus(errno, absl::StrCat("remove the copy ", name));
+  }
+  LU_RETURN_IF_ERROR(Sync(*copies));
+  // Only if it was the last one.
+  (void)unlinkat(store_->root.get(), kCopiesName, AT_REMOVEDIR);
+  return absl::OkStatus();
 }
 
 absl::StatusOr<uint64_t> DaxMemory::FreeBytes() { return FreeBytesOf(*store_); }

@@ -54,6 +54,9 @@ class DaxMemory final : public PreservedMemory {
   absl::StatusOr<std::vector<std::unique_ptr<IncomingPreservation>>>
   Unfinished() override;
   absl::StatusOr<uint64_t> CollectGarbage() override;
+  absl::StatusOr<std::string> CopyPath(absl::string_view vm_uuid) override;
+  absl::StatusOr<std::vector<std::string>> Copies() override;
+  absl::Status RemoveCopy(absl::string_view vm_uuid) override;
   absl::StatusOr<uint64_t> FreeBytes() override;
 
  private:

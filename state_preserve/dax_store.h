@@ -6,9 +6,10 @@
 //       boot_id  update_id             written before it gets its name
 //       handover                       the image
 //       ram/<uuid>/<block>             hard links to guest RAM
-//     incoming/<update_id>/            as outgoing; one for each unfinished
-//     update running/<uuid>/<block>           RAM of VMs that run again, else
-//     nameless discarded/                       on its way out
+//     incoming/<update_id>/            as outgoing, for each unfinished update
+//     running/<uuid>/<block>           RAM of running VMs, else nameless
+//     copies/<uuid>                    whole VMs, as the hypervisor saved them
+//     discarded/                       on its way out
 //
 // A set changes its state by one rename(2), so a process that is killed leaves
 // it in one state or the other. A block is free when its last name and its last
@@ -35,6 +36,7 @@ inline constexpr char kOutgoingNewName[] = "outgoing.new";
 inline constexpr char kOutgoingName[] = "outgoing";
 inline constexpr char kIncomingName[] = "incoming";
 inline constexpr char kRunningName[] = "running";
+inline constexpr char kCopiesName[] = "copies";
 inline constexpr char kDiscardedName[] = "discarded";
 inline constexpr char kBootIdName[] = "boot_id";
 inline constexpr char kUpdateIdName[] = "update_id";

@@ -152,6 +152,13 @@ absl::Status CheckHostRecord(const HostRecord& host) {
   for (const std::string& uuid : host.inactive_vm_uuids()) {
     LU_RETURN_IF_ERROR(CheckUuid("inactive_vm_uuids", uuid));
   }
+  LU_RETURN_IF_ERROR(CheckCount("other_vms", host.other_vms_size(), kMaxVms));
+  for (const OtherVm& vm : host.other_vms()) {
+    LU_RETURN_IF_ERROR(
+        CheckRequired("other_vms.name", vm.name(), kMaxNameBytes));
+    LU_RETURN_IF_ERROR(CheckUuid("other_vms.uuid", vm.uuid()));
+    LU_RETURN_IF_ERROR(CheckRequired("other_vms.way", vm.way()));
+  }
   return CheckCount("host record's bytes", host.ByteSizeLong(),
                     kMaxHostRecordBytes);
 }

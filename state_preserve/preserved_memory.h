@@ -27,6 +27,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
 #include "absl/types/span.h"
 #include "base/unique_fd.h"
@@ -141,6 +142,25 @@ class PreservedMemory {
   // Frees the RAM of VMs that were released and have stopped since. Leaves
   // alone whatever is open in any process. Returns bytes freed.
   virtual absl::StatusOr<uint64_t> CollectGarbage() = 0;
+
+  // Copies of whole VMs: files that the hypervisor writes and reads, kept over
+  // the kexec like everything else, but in no set. An update that is taken back
+  // leaves them: until its VM runs again, a copy is all that there is of it.
+  //
+  // Where the copy of a VM belongs; whether there is one is not looked at.
+  // kUnimplemented: this backend keeps none.
+  virtual absl::StatusOr<std::string> CopyPath(absl::string_view vm_uuid) {
+    return absl::UnimplementedError(absl::StrCat(
+        "the backend ", backend(), " keeps no copy of VM ", vm_uuid));
+  }
+  // UUIDs of the VMs of which there is one, sorted.
+  virtual absl::StatusOr<std::vector<std::string>> Copies() {
+    return std::vector<std::string>();
+  }
+  // OK if there is none.
+  virtual absl::Status RemoveCopy(absl::string_view /*vm_uuid*/) {
+    return absl::OkStatus();
+  }
 
   // Bytes that ReserveStateArea could get now.
   virtual absl::StatusOr<uint64_t> FreeBytes() = 0;

@@ -45,6 +45,7 @@ FakeHost::FakeHost(Backend backend)
   deps_.paths = {.run_dir = dir_ + "/run",
                  .state_dir = dir_ + "/state",
                  .hooks_dir = dir_ + "/hooks",
+                 .policy_file = dir_ + "/policy.textproto",
                  .autostarted_file = dir_ + "/run/libvirt/autostarted"};
   deps_.sync = [] {};
   deps_.host_facts = [this]() -> absl::StatusOr<HostFacts> {
@@ -53,6 +54,8 @@ FakeHost::FakeHost(Backend backend)
     facts.boot_id = absl::StrCat("boot-", boots_);
     facts.machine_id = "0123456789abcdef0123456789abcdef";
     facts.command_line = "root=/dev/vda memmap=2G!4G";
+    facts.preserved = PreservedMount{.directory = dir_ + "/ram",
+                                     .free_bytes = uint64_t{1} << 30};
     return facts;
   };
   deps_.read_target = [](const loader::TargetRequest& request) {

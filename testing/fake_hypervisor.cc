@@ -4,7 +4,9 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <filesystem>
 #include <fstream>
+#include <iterator>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -19,6 +21,11 @@ constexpr char kFirmware[] = "firmware of ";
 
 UniqueFd Duplicate(const UniqueFd& fd) {
   return UniqueFd(fcntl(fd.get(), F_DUPFD_CLOEXEC, 0));
+}
+
+void TurnOff(FakeHypervisor::Vm& vm) {
+  vm.info.state = VmState::kOff;
+  vm.ram.Reset();
 }
 
 }  // namespace
@@ -60,6 +67,12 @@ void FakeHypervisor::FailNext(const std::string& call, const std::string& vm,
   fail_next_[{call, vm}] = std::move(status);
 }
 
+void FakeHypervisor::OnCall(const std::string& call, const std::string& vm,
+                            std::function<void()> action) {
+  std::lock_guard lock(mutex_);
+  on_call_[{call, vm}] = std::move(action);
+}
+
 void FakeHypervisor::AbandonRestore(const std::string& name) {
   std::lock_guard lock(mutex_);
   vms_.at(name).restore_abandoned = true;
@@ -86,6 +99,10 @@ std::string FakeHypervisor::Memory(const std::string& name) {
 
 absl::StatusOr<FakeHypervisor::Vm*> FakeHypervisor::Enter(
     const std::string& call, const VmRef& vm) {
+  if (const auto action = on_call_.find({call, vm.name});
+      action != on_call_.end()) {
+    action->second();
+  }
   if (const auto fail = fail_next_.find({call, vm.name});
       fail != fail_next_.end()) {
     const absl::Status status = fail->second;
@@ -121,10 +138,11 @@ absl::StatusOr<VmFacts> FakeHypervisor::Examine(const VmRef& ref, absl::Time) {
   facts.qemu_version = "10.0.2";
   facts.machine_type = "pc-q35-10.0";
   facts.aux_ram_share = true;
+  facts.policy = vm->policy;
   facts.ram.push_back(
       {.name = "pc.ram",
        .size_bytes = SizeOf(vm->ram),
-       .shared = true,
+       .shared = !vm->private_ram,
        .fd = Duplicate(vm->ram),
        .pages = RamPages{.resident_bytes = 8 << 20, .huge_bytes = 6 << 20}});
   return facts;
@@ -180,6 +198,7 @@ absl::Status FakeHypervisor::Restore(const RestorableVm& restorable,
                                      absl::Time) {
   std::lock_guard lock(mutex_);
   LU_ASSIGN_OR_RETURN(Vm * vm, Enter("Restore", restorable.ref));
+  started_.push_back("Restore " + restorable.ref.name);
   if (vm->info.state != VmState::kOff) {
     return absl::AlreadyExistsError("it runs");
   }
@@ -264,7 +283,74 @@ absl::StatusOr<DefinitionChange> FakeHypervisor::EditDefinition(
 absl::Status FakeHypervisor::Start(const VmRef& ref, absl::Time) {
   std::lock_guard lock(mutex_);
   LU_ASSIGN_OR_RETURN(Vm * vm, Enter("Start", ref));
-  vm->info.state = VmState::kRunning;
+  if (vm->info.state != VmState::kOff) {
+    return absl::FailedPreconditionError("it is not off");
+  }
+  started_.push_back("Start " + ref.name);
+  if (vm->managed_image.empty()) {
+    vm->ram = MakeMemfd("just booted");
+    ++vm->boots;
+    vm->info.state = VmState::kRunning;
+    return absl::OkStatus();
+  }
+  vm->ram = MakeMemfd(std::exchange(vm->managed_image, ""));
+  vm->info.state = vm->managed_state;
+  return absl::OkStatus();
+}
+
+absl::Status FakeHypervisor::ManagedSave(const VmRef& ref, absl::Time) {
+  std::lock_guard lock(mutex_);
+  LU_ASSIGN_OR_RETURN(Vm * vm, Enter("ManagedSave", ref));
+  if (vm->info.state == VmState::kOff || !vm->info.persistent) {
+    return absl::FailedPreconditionError("off, or transient");
+  }
+  vm->managed_image = ContentsOf(vm->ram);
+  vm->managed_state = vm->info.state;
+  TurnOff(*vm);
+  return absl::OkStatus();
+}
+
+absl::Status FakeHypervisor::SaveToFile(const VmRef& ref,
+                                        const std::string& file, absl::Time) {
+  std::lock_guard lock(mutex_);
+  LU_ASSIGN_OR_RETURN(Vm * vm, Enter("SaveToFile", ref));
+  if (vm->info.state == VmState::kOff || std::filesystem::exists(file)) {
+    return absl::FailedPreconditionError("off, or the file is there");
+  }
+  std::ofstream(file, std::ios::binary) << ContentsOf(vm->ram);
+  TurnOff(*vm);
+  return absl::OkStatus();
+}
+
+absl::Status FakeHypervisor::RestoreFromFile(const VmRef& ref,
+                                             const std::string& file, bool run,
+                                             absl::Time) {
+  std::lock_guard lock(mutex_);
+  LU_ASSIGN_OR_RETURN(Vm * vm, Enter("RestoreFromFile", ref));
+  if (vm->info.state != VmState::kOff) {
+    return absl::AlreadyExistsError("it runs");
+  }
+  std::ifstream copy(file, std::ios::binary);
+  if (!copy) return absl::NotFoundError("no such file");
+  started_.push_back("RestoreFromFile " + ref.name);
+  vm->ram = MakeMemfd(std::string(std::istreambuf_iterator<char>(copy), {}));
+  vm->info.state = run ? VmState::kRunning : VmState::kPaused;
+  return absl::OkStatus();
+}
+
+absl::Status FakeHypervisor::StopSaving(const VmRef& ref, absl::Time) {
+  std::lock_guard lock(mutex_);
+  return Enter("StopSaving", ref).status();
+}
+
+absl::Status FakeHypervisor::Shutdown(const VmRef& ref, absl::Time) {
+  std::lock_guard lock(mutex_);
+  LU_ASSIGN_OR_RETURN(Vm * vm, Enter("Shutdown", ref));
+  if (vm->info.state != VmState::kRunning) {
+    return absl::FailedPreconditionError("it does not run");
+  }
+  if (vm->ignores_shutdown) return absl::DeadlineExceededError("it is deaf");
+  TurnOff(*vm);
   return absl::OkStatus();
 }
 

@@ -1,10 +1,12 @@
 #ifndef TESTING_FAKE_HYPERVISOR_H_
 #define TESTING_FAKE_HYPERVISOR_H_
 
+#include <functional>
 #include <map>
 #include <mutex>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -31,6 +33,13 @@ class FakeHypervisor final : public Hypervisor {
     UniqueFd ram;                          // QEMU's own fd; unset while off.
     std::optional<absl::Time> guest_time;  // Set: it has a guest agent.
     std::vector<std::string> guest_hooks;  // Words that its hook was run with.
+    bool private_ram = false;              // What Examine tells of it.
+    // Attributes of its policy in metadata.
+    std::vector<std::pair<std::string, std::string>> policy;
+    int boots = 1;  // How often its guest has.
+    bool ignores_shutdown = false;
+    std::string managed_image;  // Its memory, saved; empty: none.
+    VmState managed_state = VmState::kOff;
   };
 
   // RAM files are made in `dir`; with an empty one they are memfds, and have no
@@ -56,6 +65,16 @@ class FakeHypervisor final : public Hypervisor {
 
   // Gives the guest an agent, and its clock this time, at which it stands.
   void SetAgent(const std::string& vm, absl::Time guest_time);
+  // Lets a test change what a VM is.
+  Vm& MutableVm(const std::string& name) { return vms_.at(name); }
+
+  // Restore, RestoreFromFile and Start: "Restore vm1", in the order in which
+  // they were called.
+  const std::vector<std::string>& started() const { return started_; }
+
+  // Called at the beginning of a call of this kind for this VM.
+  void OnCall(const std::string& call, const std::string& vm,
+              std::function<void()> action);
 
   const Vm& vm(const std::string& name);
   // What the VM's RAM holds, read through QEMU's own fd.
@@ -83,6 +102,13 @@ class FakeHypervisor final : public Hypervisor {
                                                   const DefinitionEdit& edit,
                                                   absl::Time deadline) override;
   absl::Status Start(const VmRef& vm, absl::Time deadline) override;
+  absl::Status ManagedSave(const VmRef& vm, absl::Time deadline) override;
+  absl::Status SaveToFile(const VmRef& vm, const std::string& file,
+                          absl::Time deadline) override;
+  absl::Status RestoreFromFile(const VmRef& vm, const std::string& file,
+                               bool run, absl::Time deadline) override;
+  absl::Status StopSaving(const VmRef& vm, absl::Time deadline) override;
+  absl::Status Shutdown(const VmRef& vm, absl::Time deadline) override;
 
  private:
   // The VM, or kNotFound, or what FailNext asked for.
@@ -95,6 +121,8 @@ class FakeHypervisor final : public Hypervisor {
   std::mutex mutex_;
   std::map<std::string, Vm> vms_;  // By name.
   std::map<std::pair<std::string, std::string>, absl::Status> fail_next_;
+  std::map<std::pair<std::string, std::string>, std::function<void()>> on_call_;
+  std::vector<std::string> started_;
 };
 
 }  // namespace live_update::testing

@@ -41,6 +41,7 @@ void AddTarget(CLI::App& command, Options& options, bool required) {
       "--append", request.append,
       "Words to add to the running kernel's command line, which is repeated");
   AddOverrideOption(command, request.overrides);
+  AddWayOption(command, request.ways);
 }
 
 void AddSeconds(CLI::App& command, const std::string& name,

@@ -16,4 +16,24 @@ void AddOverrideOption(CLI::App& command, std::vector<std::string>& codes) {
       ->type_name("CODE");
 }
 
+void AddWayOption(CLI::App& command, WayByVm& ways) {
+  command
+      .add_option_function<std::vector<std::string>>(
+          "--way",
+          [&ways](const std::vector<std::string>& all) {
+            for (const std::string& words : all) {
+              const absl::Status added = AddWay(words, ways);
+              if (!added.ok()) {
+                throw CLI::ValidationError("--way",
+                                           std::string(added.message()));
+              }
+            }
+          },
+          "How to carry one VM: in-place, copy, managedsave, shutdown or "
+          "refuse; may be given more than once, and goes before the VM's "
+          "metadata and the policy file")
+      ->allow_extra_args(false)
+      ->type_name("VM=WAY");
+}
+
 }  // namespace live_update

@@ -24,6 +24,7 @@
 #include "host_update/clock.h"
 #include "host_update/host_facts.h"
 #include "host_update/libvirt/libvirt_hypervisor.h"
+#include "host_update/policy.h"
 #include "host_update/worker/worker_request.h"
 #include "host_update/worker/worker_session.h"
 #include "loader/linux_kexec.h"
@@ -111,6 +112,14 @@ ExitCode Run(const Options& options, const ClockSample& first_line,
   deps.read_target = [](const loader::TargetRequest& request) {
     return loader::ReadTargetKernel(request, loader::ReadKernelApart);
   };
+  // One that can't be read is told of by the check, and keeps no VM from being
+  // restored.
+  const absl::StatusOr<Policy> policy = ReadPolicy(deps.paths.policy_file);
+  if (!policy.ok()) {
+    LogWarning(policy.status().message());
+  } else if (policy->parallelism() != 0) {
+    deps.parallelism = policy->parallelism();
+  }
   if (absl::Status status = SetHandover(options, deps.handover); !status.ok()) {
     return Fail(
         status,

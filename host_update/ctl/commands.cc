@@ -82,6 +82,7 @@ Request TargetRequest(const Options& options) {
   for (const std::string& code : options.overrides) {
     request.add_overrides(code);
   }
+  request.mutable_ways()->insert(options.ways.begin(), options.ways.end());
   return request;
 }
 

@@ -108,6 +108,7 @@ void AddYes(CLI::App& command, Options& options) {
 // Of what begins an update, and of what tries to.
 void AddConditions(CLI::App& command, Options& options) {
   AddOverrideOption(command, options.overrides);
+  AddWayOption(command, options.ways);
   command
       .add_option("--plan", options.plan_hash,
                   "Only if the host is as it was when this was planned")
@@ -177,12 +178,14 @@ void AddCommands(CLI::App& app, Options& options, Commands& commands) {
   AddTarget(*check, options, false);
   AddAppend(*check, options)->needs("--kernel");
   AddOverrideOption(*check, options.overrides);
+  AddWayOption(*check, options.ways);
 
   CLI::App* plan =
       add(Command::kPlan, "plan", "Say what an update would do, step by step");
   AddTarget(*plan, options, true);
   AddAppend(*plan, options);
   AddOverrideOption(*plan, options.overrides);
+  AddWayOption(*plan, options.ways);
 
   CLI::App* prepare =
       add(Command::kPrepare, "prepare",

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "absl/time/time.h"
+#include "host_update/policy.h"
 #include "host_update/version.h"
 
 namespace live_update::ctl {
@@ -49,6 +50,7 @@ struct Options {
   bool no_initrd = false;              // check, plan, update
   std::string append;                  // check, plan, update, rollback
   std::vector<std::string> overrides;  // check, plan, update, rollback
+  WayByVm ways;                        // check, plan, update, rollback
   std::string plan_hash;               // update, rollback
   double max_blackout_s = 0;           // update, rollback; 0: no limit.
   std::string reason;                  // what begins or ends an operation

@@ -14,6 +14,8 @@
 namespace live_update {
 namespace {
 
+constexpr size_t kMostPolicyAttributes = 16;
+
 bool IsOneOf(absl::string_view text,
              std::initializer_list<absl::string_view> list) {
   return std::find(list.begin(), list.end(), text) != list.end();
@@ -226,6 +228,9 @@ absl::StatusOr<DomainFacts> ReadDomainXml(absl::string_view xml) {
   facts.aux_ram_share = AsksForSharedAuxiliaryRam(domain);
   facts.unsupported = Unsupported(domain);
   facts.host_interfaces = HostInterfaces(domain);
+  facts.policy = AttributesOf(
+      ChildIn(Child(domain, "metadata"), kPolicyNamespace, "policy"),
+      kMostPolicyAttributes);
   return facts;
 }
 

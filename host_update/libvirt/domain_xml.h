@@ -11,12 +11,16 @@
 #include <cstddef>
 #include <cstdint>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 
 namespace live_update {
+
+// Of what a VM's metadata say to us.
+inline constexpr char kPolicyNamespace[] = "urn:host-update:policy:1";
 
 inline constexpr size_t kMaxXmlBytes = size_t{4} << 20;
 
@@ -40,6 +44,8 @@ struct DomainFacts {
   // Host network interfaces that must be there: bridges, and what a macvtap
   // stands on. Without duplicates.
   std::vector<std::string> host_interfaces;
+  // Attributes of <policy> of kPolicyNamespace in <metadata>, at most 16.
+  std::vector<std::pair<std::string, std::string>> policy;
 };
 
 absl::StatusOr<DomainFacts> ReadDomainXml(absl::string_view xml);

@@ -1,10 +1,12 @@
 // The class behind ConnectToLibvirt. Its calls are in libvirt_hypervisor.cc
 // (those that are one libvirt call), libvirt_guest_agent.cc, libvirt_save.cc
-// (old kernel) and libvirt_restore.cc (new kernel). Private to this folder.
+// (old kernel), libvirt_restore.cc (new kernel) and libvirt_set_aside.cc (VMs
+// that libvirt saves). Private to this folder.
 
 #ifndef HOST_UPDATE_LIBVIRT_LIBVIRT_HYPERVISOR_IMPL_H_
 #define HOST_UPDATE_LIBVIRT_LIBVIRT_HYPERVISOR_IMPL_H_
 
+#include <functional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -47,6 +49,13 @@ class LibvirtHypervisor : public Hypervisor {
                                                   const DefinitionEdit& edit,
                                                   absl::Time deadline) override;
   absl::Status Start(const VmRef& vm, absl::Time deadline) override;
+  absl::Status ManagedSave(const VmRef& vm, absl::Time deadline) override;
+  absl::Status SaveToFile(const VmRef& vm, const std::string& file,
+                          absl::Time deadline) override;
+  absl::Status RestoreFromFile(const VmRef& vm, const std::string& file,
+                               bool run, absl::Time deadline) override;
+  absl::Status StopSaving(const VmRef& vm, absl::Time deadline) override;
+  absl::Status Shutdown(const VmRef& vm, absl::Time deadline) override;
 
  private:
   absl::StatusOr<VmInfo> Info(const VmRef& vm, absl::Time deadline);
@@ -76,6 +85,11 @@ class LibvirtHypervisor : public Hypervisor {
   absl::StatusOr<RestoreAttempt> TryRestore(const RestorableVm& vm,
                                             const VmDirectory& directory,
                                             absl::Time deadline);
+
+  // Has `save` of the domain saved within the time; breaks it off else.
+  absl::Status SaveWith(const VmRef& vm, const std::string& what,
+                        const std::function<int(virDomain*)>& save,
+                        absl::Time deadline);
 
   // Kills the domain's QEMU. OK if it has none.
   absl::Status Destroy(const VmRef& vm, absl::Time deadline);

@@ -22,11 +22,13 @@ namespace {
 
 // Asks QEMU what stands against a cpr-transfer. It answers for the mode that is
 // set, so the mode is set for the question.
-absl::Status AskForBlockers(Qmp& qmp, std::vector<std::string>& reasons,
-                            absl::Time deadline) {
-  LU_ASSIGN_OR_RETURN(const MigrationInfo before, qmp.QueryMigrate(deadline));
+absl::Status AskForBlockers(Qmp& qmp, VmFacts& facts, absl::Time deadline) {
+  std::vector<std::string>& reasons = facts.blocked_reasons;
+  LU_ASSIGN_OR_RETURN(MigrationInfo before, qmp.QueryMigrate(deadline));
+  facts.save_blocked_reasons = std::move(before.blocked_reasons);
   if (before.under_way()) {
     reasons.push_back("a migration is under way");
+    facts.save_blocked_reasons.push_back(reasons.back());
     return absl::OkStatus();
   }
   const absl::Status set =
@@ -100,6 +102,7 @@ absl::StatusOr<VmFacts> LibvirtHypervisor::Examine(const VmRef& vm,
   facts.aux_ram_share = domain.aux_ram_share;
   facts.unsupported = std::move(domain.unsupported);
   facts.bridges = std::move(domain.host_interfaces);
+  facts.policy = std::move(domain.policy);
   if (facts.info.state != VmState::kOff) {
     LU_RETURN_IF_ERROR(Annotate(ExamineQemu(vm, facts, deadline),
                                 absl::StrCat("examine ", vm.name)));
@@ -118,7 +121,7 @@ absl::Status LibvirtHypervisor::ExamineQemu(const VmRef& vm, VmFacts& facts,
   // QEMU < 10.0 has no such property.
   facts.aux_ram_share =
       qmp.GetBool("/machine", "aux-ram-share", deadline).value_or(false);
-  LU_RETURN_IF_ERROR(AskForBlockers(qmp, facts.blocked_reasons, deadline));
+  LU_RETURN_IF_ERROR(AskForBlockers(qmp, facts, deadline));
   LU_ASSIGN_OR_RETURN(facts.ram, FindGuestRam(qmp, process.pid,
                                               facts.blocked_reasons, deadline));
   LU_ASSIGN_OR_RETURN(facts.block_jobs, qmp.QueryBlockJobs(deadline));

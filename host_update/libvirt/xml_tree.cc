@@ -97,14 +97,33 @@ xmlNode* Child(const xmlNode* parent, absl::string_view name) {
   return children.empty() ? nullptr : children.front();
 }
 
-xmlNode* QemuChild(const xmlNode* parent, absl::string_view name) {
+xmlNode* ChildIn(const xmlNode* parent, absl::string_view ns,
+                 absl::string_view name) {
+  if (parent == nullptr) return nullptr;
   for (xmlNode* node = parent->children; node != nullptr; node = node->next) {
     if (node->type == XML_ELEMENT_NODE && node->ns != nullptr &&
-        View(node->ns->href) == kQemuNamespace && Name(node) == name) {
+        View(node->ns->href) == ns && Name(node) == name) {
       return node;
     }
   }
   return nullptr;
+}
+
+xmlNode* QemuChild(const xmlNode* parent, absl::string_view name) {
+  return ChildIn(parent, kQemuNamespace, name);
+}
+
+std::vector<std::pair<std::string, std::string>> AttributesOf(
+    const xmlNode* node, size_t limit) {
+  std::vector<std::pair<std::string, std::string>> attributes;
+  if (node == nullptr) return attributes;
+  for (const xmlAttr* attribute = node->properties;
+       attribute != nullptr && attributes.size() < limit;
+       attribute = attribute->next) {
+    attributes.emplace_back(View(attribute->name),
+                            Take(xmlNodeGetContent(attribute->children)));
+  }
+  return attributes;
 }
 
 absl::string_view Name(const xmlNode* node) { return View(node->name); }

@@ -40,6 +40,14 @@ xmlNode* Child(const xmlNode* parent, absl::string_view name);
 // The first <qemu:`name`>, or null.
 xmlNode* QemuChild(const xmlNode* parent, absl::string_view name);
 
+// The first child called `name` in the namespace `ns`, or null.
+xmlNode* ChildIn(const xmlNode* parent, absl::string_view ns,
+                 absl::string_view name);
+
+// All attributes of `node`, which may be null, but no more than `limit`.
+std::vector<std::pair<std::string, std::string>> AttributesOf(
+    const xmlNode* node, size_t limit);
+
 absl::string_view Name(const xmlNode* node);
 
 // Empty if there is no such attribute, or no node.

@@ -5,6 +5,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "absl/strings/str_join.h"
 
 namespace live_update {
 namespace {
@@ -75,6 +76,11 @@ std::string VmText(const VmReport& vm) {
     return absl::StrCat("  ", vm.name(), ": NOT RESTORED: ", vm.reason(), "\n",
                         "      ", vm.next_step(), "\n");
   }
+  if (!vm.way().empty() && vm.way() != "in-place") {
+    return absl::StrFormat("  %-16s blackout %7.2f s   by %s, start %.2f\n",
+                           vm.name(), vm.blackout_s(), vm.way(),
+                           vm.restore_s());
+  }
   std::string text = absl::StrFormat(
       "  %-16s blackout %7.2f s   pause %.2f  save %.2f  restore %.2f  resume "
       "%.2f\n      state %s + %s of small blocks; RAM %s, copied: %d B\n",
@@ -144,7 +150,13 @@ std::string PlanText(const UpdatePlan& plan) {
       absl::StrAppendFormat(&text, ", stands still for about %.1f s",
                             vm.predicted_blackout_s());
     }
-    absl::StrAppend(&text, "\n");
+    absl::StrAppend(&text, vm.why().empty() ? "" : "; ", vm.why(), "
+");
+    if (!vm.choices().empty()) {
+      absl::StrAppend(&text, "      can be carried by: ",
+                      absl::StrJoin(vm.choices(), ", "), "
+");
+    }
   }
   for (const std::string& step : plan.steps()) {
     absl::StrAppend(&text, step, "\n");

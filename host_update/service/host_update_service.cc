@@ -189,9 +189,10 @@ grpc::Status HostUpdateService::ListVms(Context* context,
         *entry.add_blockers() = finding;
       }
     }
-    entry.set_way(vm.state() == "off"        ? "none"
-                  : entry.blockers().empty() ? "in-place"
-                                             : "refuse");
+    entry.set_way("none");
+    for (const UpdatePlan::Vm& way : checked.vms()) {
+      if (way.uuid() == vm.uuid()) entry.set_way(way.way());
+    }
   }
   return grpc::Status::OK;
 }

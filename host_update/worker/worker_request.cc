@@ -17,6 +17,7 @@
 #include "absl/strings/str_format.h"
 #include "base/status_macros.h"
 #include "host_update/history.h"
+#include "host_update/policy.h"
 #include "host_update/preflight.h"
 
 namespace live_update {
@@ -25,6 +26,7 @@ namespace {
 constexpr size_t kLongestPath = 4096;
 constexpr size_t kLongestVm = 256;  // libvirt's names are shorter.
 constexpr int kMostOverrides = 32;
+constexpr size_t kMostWays = 1024;
 constexpr double kLongestBlackout = 86400;  // Seconds.
 
 bool IsPrintable(const std::string& text) {
@@ -79,6 +81,20 @@ absl::Status SetOverrides(const Codes& codes, UpdateRequest& request) {
   return absl::OkStatus();
 }
 
+template <typename Ways>
+absl::Status SetWays(const Ways& ways, UpdateRequest& request) {
+  if (ways.size() > kMostWays) {
+    return absl::InvalidArgumentError(
+        absl::StrCat(ways.size(), " ways; at most ", kMostWays));
+  }
+  for (const auto& [vm, way] : ways) {
+    std::string name;
+    LU_RETURN_IF_ERROR(SetVm(vm, name));
+    LU_RETURN_IF_ERROR(AddWay(absl::StrCat(name, "=", way), request.ways));
+  }
+  return absl::OkStatus();
+}
+
 absl::Status SetUpdate(const WorkerRequest::Update& update, Options& options) {
   if (!IsUpdateId(update.update_id())) {
     return absl::InvalidArgumentError("the update has no proper id");
@@ -86,6 +102,7 @@ absl::Status SetUpdate(const WorkerRequest::Update& update, Options& options) {
   const v1::ExecuteRequest& asked = update.request();
   LU_RETURN_IF_ERROR(SetTarget(asked.target(), options.request));
   LU_RETURN_IF_ERROR(SetOverrides(asked.overrides(), options.request));
+  LU_RETURN_IF_ERROR(SetWays(asked.ways(), options.request));
   if (!std::isfinite(asked.max_blackout_s()) || asked.max_blackout_s() < 0 ||
       asked.max_blackout_s() > kLongestBlackout) {
     return absl::InvalidArgumentError(
@@ -115,6 +132,7 @@ absl::StatusOr<Options> OptionsOf(const WorkerRequest& request,
       }
       LU_RETURN_IF_ERROR(
           SetOverrides(request.check().overrides(), options.request));
+      LU_RETURN_IF_ERROR(SetWays(request.check().ways(), options.request));
       return options;
     case WorkerRequest::kPlan:
       options.command = Command::kUpdate;
@@ -122,6 +140,7 @@ absl::StatusOr<Options> OptionsOf(const WorkerRequest& request,
       LU_RETURN_IF_ERROR(SetTarget(request.plan().target(), options.request));
       LU_RETURN_IF_ERROR(
           SetOverrides(request.plan().overrides(), options.request));
+      LU_RETURN_IF_ERROR(SetWays(request.plan().ways(), options.request));
       return options;
     case WorkerRequest::kUpdate:
       options.command = request.update().prepare_only() ? Command::kPrepare

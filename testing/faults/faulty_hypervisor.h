@@ -63,6 +63,23 @@ class FaultyHypervisor final : public Hypervisor {
   absl::Status Start(const VmRef& vm, absl::Time deadline) override {
     return real_->Start(vm, deadline);
   }
+  absl::Status ManagedSave(const VmRef& vm, absl::Time deadline) override {
+    return real_->ManagedSave(vm, deadline);
+  }
+  absl::Status SaveToFile(const VmRef& vm, const std::string& file,
+                          absl::Time deadline) override {
+    return real_->SaveToFile(vm, file, deadline);
+  }
+  absl::Status RestoreFromFile(const VmRef& vm, const std::string& file,
+                               bool run, absl::Time deadline) override {
+    return real_->RestoreFromFile(vm, file, run, deadline);
+  }
+  absl::Status StopSaving(const VmRef& vm, absl::Time deadline) override {
+    return real_->StopSaving(vm, deadline);
+  }
+  absl::Status Shutdown(const VmRef& vm, absl::Time deadline) override {
+    return real_->Shutdown(vm, deadline);
+  }
 
  private:
   Hypervisor* const real_;
