@@ -136,8 +136,8 @@ void FillReport(const Journal& journal, const CheckedHost& checked,
     report.set_failed_phase(std::string(PhaseName(failed_in)));
     reasons.emplace_back(status.message());
   }
-  for (const auto* lines :
-       {&undone.gone, &undone.not_resumed, &undone.left_over}) {
+  for (const auto* lines : {&undone.started, &undone.gone, &undone.not_resumed,
+                            &undone.left_over}) {
     reasons.insert(reasons.end(), lines->begin(), lines->end());
   }
   report.set_reason(absl::StrJoin(reasons, "; "));

@@ -309,7 +309,8 @@ absl::StatusOr<bool> HoldAutostart(const Dependencies& deps) {
   LU_ASSIGN_OR_RETURN(bool waiting, deps.memory->HasHandover());
   if (!waiting) {
     LU_ASSIGN_OR_RETURN(const auto unfinished, deps.memory->Unfinished());
-    waiting = !unfinished.empty();
+    LU_ASSIGN_OR_RETURN(const auto copies, deps.memory->Copies());
+    waiting = !unfinished.empty() || !copies.empty();
   }
   if (!waiting) return false;
   LU_RETURN_IF_ERROR(CreateFile(deps.paths.autostarted_file));

@@ -136,7 +136,7 @@ absl::StatusOr<UpdateReport> RetryCopy(CopiedVm vm, const Dependencies& deps) {
         absl::StrCat("no report tells of the copy of ", vm.report.uuid(), "; ",
                      HowToStart(ToOtherVm(vm.report), deps), " starts it"));
   }
-  LU_RETURN_IF_ERROR(BringBack(ToOtherVm(vm.report), deps));
+  LU_RETURN_IF_ERROR(BringBack(ToOtherVm(vm.report), deps).status());
   vm.report.set_result(VmReport::RESTORED);
   vm.report.clear_reason();
   vm.report.clear_next_step();

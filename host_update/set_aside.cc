@@ -11,6 +11,7 @@
 #include "absl/time/time.h"
 #include "base/log.h"
 #include "base/status_macros.h"
+#include "host_update/bounded_sync.h"
 #include "host_update/journal.h"
 #include "host_update/parallel.h"
 
@@ -107,32 +108,36 @@ absl::Status SetVmsAside(const std::vector<VmWay>& ways, Journal& journal,
     std::lock_guard lock(mutex);
     first.Update(Annotate(status, absl::StrCat(vm.way(), " of ", vm.name())));
   });
-  return first;
+  LU_RETURN_IF_ERROR(first);
+  // What libvirt saved lies in the page cache, and would have to be written out
+  // in the blackout of the others.
+  return BoundedSync(deps.sync).Wait(deps.limits.whole_vm);
 }
 
-absl::Status BringBack(const OtherVm& vm, const Dependencies& deps) {
+absl::StatusOr<bool> BringBack(const OtherVm& vm, const Dependencies& deps) {
   const absl::Status stopped =
       deps.hypervisor->StopSaving(RefOf(vm), absl::Now() + deps.limits.save);
   if (!absl::IsNotFound(stopped)) LU_RETURN_IF_ERROR(stopped);
   LU_ASSIGN_OR_RETURN(const std::optional<VmState> state, StateOf(vm, deps));
-  if (state.has_value() && *state != VmState::kOff) {
+  const bool is_off = !state.has_value() || *state == VmState::kOff;
+  if (!is_off) {
     LU_RETURN_IF_ERROR(deps.hypervisor->Resume(
         RefOf(vm), vm.was_running(), absl::Now() + deps.limits.resume));
   } else {
     LU_RETURN_IF_ERROR(StartAgain(vm, state.has_value(), deps));
   }
-  if (!IsCopy(vm)) return absl::OkStatus();
+  if (!IsCopy(vm)) return is_off;
   if (absl::Status removed = deps.memory->RemoveCopy(vm.uuid());
       !removed.ok()) {
     LogError(absl::StrCat(vm.name(),
                           " runs, but its copy is left: ", removed.message()));
   }
-  return absl::OkStatus();
+  return is_off;
 }
 
 void BringBackAll(
     const std::vector<OtherVm>& vms, const Dependencies& deps,
-    const std::function<void(size_t, const absl::Status&)>& done) {
+    const std::function<void(size_t, const absl::StatusOr<bool>&)>& done) {
   std::vector<size_t> order(vms.size());
   std::iota(order.begin(), order.end(), size_t{0});
   std::stable_sort(order.begin(), order.end(), [&vms](size_t a, size_t b) {
@@ -166,9 +171,9 @@ void StartOthers(const HostRecord& host, const SpanClock& span_clock,
     entry.set_was_running(vm.was_running());
   }
   const double start = span_clock.Now();
-  BringBackAll(vms, deps, [&](size_t i, const absl::Status& status) {
+  BringBackAll(vms, deps, [&](size_t i, const absl::StatusOr<bool>& done) {
     VmReport& entry = *report.mutable_vms(first + static_cast<int>(i));
-    if (status.ok()) {
+    if (done.ok()) {
       const double now = span_clock.Now();
       entry.set_result(VmReport::RESTORED);
       entry.set_restore_s(now - start);
@@ -177,7 +182,7 @@ void StartOthers(const HostRecord& host, const SpanClock& span_clock,
       return;
     }
     entry.set_result(VmReport::NOT_RESTORED);
-    entry.set_reason(std::string(status.message()));
+    entry.set_reason(std::string(done.status().message()));
     entry.set_next_step(
         IsCopy(vms[i])
             ? absl::StrCat("its copy is kept; mend the cause, then "
@@ -187,7 +192,8 @@ void StartOthers(const HostRecord& host, const SpanClock& span_clock,
                            vms[i].way() == WayName(Policy::MANAGEDSAVE)
                                ? ": libvirt keeps what it saved"
                                : ""));
-    LogError(absl::StrCat(entry.name(), " is not back: ", status.message()));
+    LogError(
+        absl::StrCat(entry.name(), " is not back: ", done.status().message()));
   });
 }
 

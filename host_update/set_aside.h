@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "absl/status/status.h"
+#include "absl/status/statusor.h"
 #include "host_update/dependencies.h"
 #include "host_update/journal.pb.h"
 #include "host_update/report/report.pb.h"
@@ -27,14 +28,16 @@ absl::Status SetVmsAside(const std::vector<VmWay>& ways, Journal& journal,
                          const Dependencies& deps);
 
 // Lets the VM run, or be paused, as it was before it was set aside; whether it
-// ever was need not be known. Idempotent. kNotFound: the hypervisor does not
-// know it, and there is no copy. On failure what it can be started from stays.
-absl::Status BringBack(const OtherVm& vm, const Dependencies& deps);
+// ever was need not be known. Returns whether it was off, and had to be
+// started. Idempotent. kNotFound: the hypervisor does not know it, and there is
+// no copy. On failure what it can be started from stays.
+absl::StatusOr<bool> BringBack(const OtherVm& vm, const Dependencies& deps);
 
 // BringBack of all, those of a higher priority begun first. `done` is called
 // for each, from several threads.
-void BringBackAll(const std::vector<OtherVm>& vms, const Dependencies& deps,
-                  const std::function<void(size_t, const absl::Status&)>& done);
+void BringBackAll(
+    const std::vector<OtherVm>& vms, const Dependencies& deps,
+    const std::function<void(size_t, const absl::StatusOr<bool>&)>& done);
 
 // The command that starts the VM by hand: "`virsh start web`".
 std::string HowToStart(const OtherVm& vm, const Dependencies& deps);

@@ -114,6 +114,17 @@ TEST_F(SetAsideTest, EachVmComesBackInItsOwnWay) {
   ExpectNothingLeft();
 }
 
+TEST_F(SetAsideTest, WhatWasSavedIsWrittenOutBeforeThePause) {
+  bool saved_at_last_sync = false;
+  host_.deps().sync = [&] {
+    saved_at_last_sync = !host_.hypervisor().vm("saved").managed_image.empty();
+  };
+  bool written_out = false;
+  host_.OnEntering(Phase::kPause, [&] { written_out = saved_at_last_sync; });
+  EXPECT_THAT(LiveUpdate(request_, host_.deps()).status, IsOk());
+  EXPECT_TRUE(written_out);
+}
+
 TEST_F(SetAsideTest, VmsInPlaceComeFirstThenThoseOfHigherPriority) {
   std::ofstream(host_.deps().paths.policy_file)
       << "vm { name: \"shut\" restore_priority: 7 }"
@@ -223,6 +234,15 @@ INSTANTIATE_TEST_SUITE_P(
                 [](FakeHost& host) { host.kexec().FailNextJump(kInjected); }}),
     [](const auto& info) { return std::string(info.param.name); });
 
+TEST_F(SetAsideTest, TheReportSaysWhatHadToBeStartedAgain) {
+  host_.FailOn(Phase::kPause);
+  const LiveUpdateResult result = LiveUpdate(request_, host_.deps());
+  EXPECT_THAT(result.report.reason(),
+              HasSubstr("shut had been shut down, and boots again"));
+  EXPECT_THAT(result.report.reason(), HasSubstr("saved had been saved"));
+  EXPECT_THAT(result.report.reason(), ::testing::Not(HasSubstr("kept")));
+}
+
 TEST_F(SetAsideTest, AVmThatCantBeBroughtBackIsReportedAndTriedAgain) {
   host_.FailOn(Phase::kJump);
   host_.hypervisor().FailNext("Start", "saved", absl::UnavailableError("no"));
@@ -294,6 +314,9 @@ TEST_F(SetAsideTest, WhatDoesNotStartInTheNewKernelIsReportedAndKept) {
   EXPECT_THAT(Of("copied", report).next_step(), HasSubstr("--retry copied"));
   ASSERT_OK_AND_ASSIGN(const HostStatus status, ReadStatus(host_.deps()));
   EXPECT_THAT(status.unrestored_vms(), ElementsAre("copied"));
+  // It would boot from its disk otherwise.
+  ASSERT_OK_AND_ASSIGN(const bool held, HoldAutostart(host_.deps()));
+  EXPECT_TRUE(held);
 
   ASSERT_OK_AND_ASSIGN(report, RetryVm("copied", host_.deps()));
   EXPECT_EQ(Of("copied", report).result(), VmReport::RESTORED);

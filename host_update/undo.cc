@@ -13,6 +13,7 @@
 #include "host_update/hooks.h"
 #include "host_update/journal.h"
 #include "host_update/parallel.h"
+#include "host_update/policy.h"
 #include "host_update/set_aside.h"
 
 namespace live_update {
@@ -62,16 +63,25 @@ UndoResult UndoUpdate(const Journal& journal, const Dependencies& deps) {
   }
   std::vector<OtherVm> set_aside(journal.set_aside().begin(),
                                  journal.set_aside().end());
-  BringBackAll(set_aside, deps, [&](size_t i, const absl::Status& status) {
-    if (status.ok()) return;
-    std::lock_guard lock(mutex);
-    result.not_resumed.push_back(
-        absl::StrCat(set_aside[i].name(), ": ", status.message(), "; ",
-                     absl::IsNotFound(status)
-                         ? "there is nothing left to start it from"
-                         : absl::StrCat("try `host-update abort`, then ",
-                                        HowToStart(set_aside[i], deps))));
-  });
+  BringBackAll(
+      set_aside, deps, [&](size_t i, const absl::StatusOr<bool>& was_off) {
+        const OtherVm& vm = set_aside[i];
+        std::lock_guard lock(mutex);
+        if (was_off.ok() && *was_off) {
+          result.started.push_back(absl::StrCat(
+              vm.name(), vm.way() == WayName(Policy::SHUTDOWN)
+                             ? " had been shut down, and boots again"
+                             : " had been saved, and runs again from there"));
+        } else if (absl::IsNotFound(was_off.status())) {
+          result.gone.push_back(
+              absl::StrCat(vm.name(), ": ", was_off.status().message(),
+                           ": there is nothing left to start it from"));
+        } else if (!was_off.ok()) {
+          result.not_resumed.push_back(absl::StrCat(
+              vm.name(), ": ", was_off.status().message(),
+              "; try `host-update abort`, then ", HowToStart(vm, deps)));
+        }
+      });
   // Before the journal goes: who dies in between has it done again.
   if (journal.hooks_begun()) {
     TellGuestsOfReturn(journal, deps);
@@ -86,6 +96,7 @@ UndoResult UndoUpdate(const Journal& journal, const Dependencies& deps) {
       result.left_over.emplace_back(status.message());
     }
   }
+  for (const std::string& line : result.started) LogInfo(line);
   for (const std::string& line : result.gone) LogError(line);
   for (const std::string& line : result.not_resumed) LogError(line);
   for (const std::string& line : result.left_over) LogError(line);

@@ -20,6 +20,8 @@ struct UndoResult {
   std::vector<std::string> not_resumed;
   // VMs whose QEMU ended meanwhile: nothing is left to resume. One line each.
   std::vector<std::string> gone;
+  // VMs that had been set aside, and had to be started again. One line each.
+  std::vector<std::string> started;
   // What is left behind otherwise (a staged kernel, preserved memory), one line
   // each. VMs are not affected by it.
   std::vector<std::string> left_over;

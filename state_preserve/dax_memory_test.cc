@@ -10,6 +10,7 @@
 
 #include <algorithm>
 #include <filesystem>
+#include <fstream>
 #include <string>
 #include <vector>
 
@@ -139,6 +140,26 @@ class DaxMemoryTest : public ::testing::TestWithParam<std::string> {
 INSTANTIATE_TEST_SUITE_P(OnDisk, DaxMemoryTest,
                          ::testing::Values(::testing::TempDir()));
 INSTANTIATE_TEST_SUITE_P(OnTmpfs, DaxMemoryTest, ::testing::Values("/dev/shm"));
+
+TEST_P(DaxMemoryTest, CopiesStayUntilTheyAreRemoved) {
+  EXPECT_THAT(memory_->Copies().value(), IsEmpty());
+  EXPECT_THAT(memory_->RemoveCopy(kWeb), IsOk());
+  EXPECT_THAT(memory_->CopyPath("../x"),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("UUID")));
+  ASSERT_OK_AND_ASSIGN(const std::string path, memory_->CopyPath(kWeb));
+  EXPECT_EQ(path, StorePath(absl::StrCat("copies/", kWeb)));
+  std::ofstream(path) << "all of it";
+  // Neither undoing the update nor another boot touches it.
+  ASSERT_OK_AND_ASSIGN(const auto outgoing, memory_->Begin("u1"));
+  EXPECT_THAT(outgoing->Unpreserve(), IsOk());
+  EXPECT_THAT(memory_->DiscardStaleOutgoing(), IsOk());
+  memory_ = Boot("boot-2");
+  EXPECT_THAT(memory_->CollectGarbage(), IsOk());
+  EXPECT_THAT(memory_->Copies().value(), ElementsAre(kWeb));
+  EXPECT_THAT(memory_->RemoveCopy(kWeb), IsOk());
+  EXPECT_THAT(memory_->Copies().value(), IsEmpty());
+  EXPECT_FALSE(fs::exists(StorePath("copies")));
+}
 
 TEST_P(DaxMemoryTest, TheSameMemoryLivesThroughTwoUpdates) {
   const PreservedRam first = HandOver(memory_.get(), "u1", kWeb, "guest");

@@ -138,6 +138,15 @@ TEST(HandoverRulesTest, RefuseAHostRecordThatBelongsToNothing) {
   host.set_target_kernel(std::string(kMaxStringBytes + 1, 'k'));
   EXPECT_THAT(CheckHostRecord(host),
               IsRefusedWith("target_kernel: 1025 bytes"));
+  host = ExampleHost();
+  OtherVm& vm = *host.add_other_vms();
+  vm.set_name("db");
+  vm.set_uuid(ExampleVms().front().record.uuid());
+  EXPECT_THAT(CheckHostRecord(host), IsRefusedWith("other_vms.way: empty"));
+  vm.set_way("managedsave");
+  EXPECT_THAT(CheckHostRecord(host), IsOk());
+  vm.set_uuid("../x");
+  EXPECT_THAT(CheckHostRecord(host), IsRefusedWith("other_vms.uuid"));
 }
 
 }  // namespace

@@ -15,6 +15,7 @@ using ::testing::AllOf;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
+using ::testing::Pair;
 
 std::variant<Options, int> Parse(std::vector<std::string> words) {
   words.insert(words.begin(), "host-update");
@@ -69,6 +70,27 @@ TEST(GuestClockOptionTest, SetsClocksUnlessItIsToLeaveThem) {
   EXPECT_FALSE(leaves({}));
   EXPECT_FALSE(leaves({"--guest-clock", "set"}));
   EXPECT_TRUE(leaves({"--guest-clock", "leave"}));
+}
+
+TEST(WayOptionTest, NamesAWayForEachVm) {
+  const auto options =
+      Parse({"check", "--way", "vm1=managedsave", "--way=a=b=copy"});
+  ASSERT_TRUE(std::holds_alternative<Options>(options));
+  EXPECT_THAT(std::get<Options>(options).request.ways,
+              ElementsAre(Pair("a=b", "copy"), Pair("vm1", "managedsave")));
+}
+
+TEST(WayOptionTest, IsAUsageErrorForWhatIsNone) {
+  for (const char* words : {"vm1=move", "vm1"}) {
+    ::testing::internal::CaptureStderr();
+    const auto options =
+        Parse({"update", "--kernel", "k", "--initrd", "i", "--way", words});
+    const std::string message = ::testing::internal::GetCapturedStderr();
+    ASSERT_TRUE(std::holds_alternative<int>(options)) << words;
+    EXPECT_EQ(std::get<int>(options), static_cast<int>(ExitCode::kUsage));
+    EXPECT_THAT(message,
+                HasSubstr(std::string(words) == "vm1" ? "VM=WAY" : "move"));
+  }
 }
 
 }  // namespace

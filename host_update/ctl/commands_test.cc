@@ -155,6 +155,7 @@ TEST_F(CommandsTest, CheckAndPlanPassTheTargetOn) {
   GiveKernel();
   options_.append = "nosmt";
   options_.overrides = {"BLOCK_JOB"};
+  options_.ways = {{"vm1", "copy"}};
   Run(Command::kCheck);
   EXPECT_EQ(fake_.check_request.target().kernel(), "/boot/vmlinuz-new");
   EXPECT_EQ(fake_.check_request.target().append(), "nosmt");
@@ -163,6 +164,7 @@ TEST_F(CommandsTest, CheckAndPlanPassTheTargetOn) {
   fake_.plan.add_steps("1  pause");
   EXPECT_THAT(Run(Command::kPlan), ExitsWith(ExitCode::kOk));
   EXPECT_EQ(fake_.plan_request.target().initrd(), "/boot/initrd.img-new");
+  EXPECT_EQ(fake_.plan_request.ways().at("vm1"), "copy");
   EXPECT_THAT(out_, HasSubstr("1  pause"));
 }
 
@@ -214,6 +216,7 @@ TEST_F(CommandsTest, UpdateSaysWhatWasAgreedOnAndWhy) {
   options_.request_id = "r-1";
   options_.max_blackout_s = 15;
   options_.overrides = {"TARGET_KVM"};
+  options_.ways = {{"vm1", "shutdown"}};
   EXPECT_THAT(Run(Command::kUpdate), ExitsWith(ExitCode::kOk));
   const v1::ExecuteRequest& request = fake_.execute_request;
   EXPECT_EQ(request.target().kernel(), "/boot/vmlinuz-new");
@@ -223,6 +226,7 @@ TEST_F(CommandsTest, UpdateSaysWhatWasAgreedOnAndWhy) {
   EXPECT_EQ(request.request_id(), "r-1");
   EXPECT_EQ(request.max_blackout_s(), 15);
   EXPECT_THAT(request.overrides(), ElementsAre("TARGET_KVM"));
+  EXPECT_EQ(request.ways().at("vm1"), "shutdown");
   EXPECT_THAT(out_, HasSubstr("Update op-1"));
 }
 

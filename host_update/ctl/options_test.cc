@@ -95,10 +95,11 @@ TEST(OptionsTest, GlobalOptionsStandBeforeOrAfterTheCommand) {
 }
 
 TEST(OptionsTest, TakesAnUpdateApart) {
-  const Options options = Parsed(
-      {"update", "--kernel=/k", "--initrd=/i", "--append=quiet nosmt",
-       "--plan=5b1c9e", "--max-blackout=15", "--reason=CVE", "--request-id=r-1",
-       "--yes", "--no-wait", "--override=BLOCK_JOB", "--override=TARGET_KVM"});
+  const Options options =
+      Parsed({"update", "--kernel=/k", "--initrd=/i", "--append=quiet nosmt",
+              "--plan=5b1c9e", "--max-blackout=15", "--reason=CVE",
+              "--request-id=r-1", "--yes", "--no-wait", "--override=BLOCK_JOB",
+              "--override=TARGET_KVM", "--way=vm1=copy"});
   EXPECT_EQ(options.command, Command::kUpdate);
   EXPECT_EQ(options.kernel, "/k");
   EXPECT_EQ(options.initrd, "/i");
@@ -110,6 +111,7 @@ TEST(OptionsTest, TakesAnUpdateApart) {
   EXPECT_TRUE(options.yes);
   EXPECT_TRUE(options.no_wait);
   EXPECT_THAT(options.overrides, ElementsAre("BLOCK_JOB", "TARGET_KVM"));
+  EXPECT_EQ(options.ways.at("vm1"), "copy");
 }
 
 TEST(OptionsTest, TakesIdsAndNames) {

@@ -22,6 +22,8 @@ using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 using ::testing::Not;
+using ::testing::Pair;
+using ::testing::SizeIs;
 using testing::StatusIs;
 
 constexpr char kDirectory[] = "/run/host-update/vm";
@@ -51,6 +53,34 @@ TEST(ReadDomainXmlTest, ReadsAVmThatCanBeCarried) {
   EXPECT_FALSE(facts.hugepages);
   EXPECT_THAT(facts.unsupported, IsEmpty());
   EXPECT_THAT(facts.host_interfaces, IsEmpty());
+}
+
+// As `virsh metadata --set` leaves it, beside somebody else's.
+TEST(ReadDomainXmlTest, ReadsThePolicyInItsMetadata) {
+  ASSERT_OK_AND_ASSIGN(
+      const DomainFacts facts,
+      ReadDomainXml(
+          "<domain><metadata><policy way='none'/>"
+          "<o:policy xmlns:o='urn:other' way='other'/>"
+          "<host-update:policy "
+          "xmlns:host-update='urn:host-update:policy:1' "
+          "way='managedsave' priority='&lt;5'/></metadata></domain>"));
+  EXPECT_THAT(facts.policy,
+              ElementsAre(Pair("way", "managedsave"), Pair("priority", "<5")));
+  ASSERT_OK_AND_ASSIGN(const DomainFacts without,
+                       ReadDomainXml(Sample("web.xml")));
+  EXPECT_THAT(without.policy, IsEmpty());
+}
+
+TEST(ReadDomainXmlTest, ReadsNoMoreAttributesThanAPolicyCanHave) {
+  std::string attributes;
+  for (int i = 0; i < 40; ++i) absl::StrAppend(&attributes, " a", i, "=''");
+  ASSERT_OK_AND_ASSIGN(
+      const DomainFacts facts,
+      ReadDomainXml(absl::StrCat(
+          "<domain><metadata><policy xmlns='urn:host-update:policy:1'",
+          attributes, "/></metadata></domain>")));
+  EXPECT_THAT(facts.policy, SizeIs(16));
 }
 
 TEST(ReadDomainXmlTest, ReadsNumaCells) {

@@ -171,6 +171,37 @@ TEST_F(LibvirtHypervisorTest, RestoresNothingWithoutItsMemory) {
           "restore other: RAM blocks of 1000 bytes for a VM with 1048576"));
 }
 
+TEST_F(LibvirtHypervisorTest, SavesToDiskAndStartsAgain) {
+  EXPECT_THAT(hypervisor_->ManagedSave(kVm, Soon()), IsOk());
+  EXPECT_EQ(State(), VmState::kOff);
+  EXPECT_FALSE(hypervisor_->ManagedSave(kVm, Soon()).ok());
+  EXPECT_THAT(hypervisor_->StopSaving(kVm, Soon()), IsOk());
+  EXPECT_THAT(hypervisor_->Start(kVm, Soon()), IsOk());
+  EXPECT_EQ(State(), VmState::kRunning);
+}
+
+TEST_F(LibvirtHypervisorTest, SavesToAFileAndRestoresFromIt) {
+  const std::string file = ::testing::TempDir() + "/copy";
+  EXPECT_THAT(hypervisor_->SaveToFile(kVm, file, Soon()), IsOk());
+  EXPECT_EQ(State(), VmState::kOff);
+  EXPECT_THAT(hypervisor_->RestoreFromFile(kVm, file, /*run=*/true, Soon()),
+              IsOk());
+  EXPECT_EQ(State(), VmState::kRunning);
+  EXPECT_THAT(hypervisor_->SaveToFile(kVm, file, Soon()),
+              StatusIs(absl::StatusCode::kAlreadyExists, HasSubstr(file)));
+  EXPECT_EQ(State(), VmState::kRunning);
+  unlink(file.c_str());
+  EXPECT_FALSE(hypervisor_->RestoreFromFile(kVm, file, true, Soon()).ok());
+}
+
+TEST_F(LibvirtHypervisorTest, WaitsUntilAGuestHasShutDown) {
+  EXPECT_THAT(hypervisor_->Shutdown(kVm, Soon()), IsOk());
+  EXPECT_EQ(State(), VmState::kOff);
+  EXPECT_FALSE(hypervisor_->Shutdown(kVm, Soon()).ok());
+  EXPECT_THAT(hypervisor_->Start(kVm, Soon()), IsOk());
+  EXPECT_THAT(hypervisor_->StopSaving(kVm, Soon()), IsOk());  // Nothing is.
+}
+
 TEST(LibvirtConnectTest, WaitsForBridgesNoLongerThanItMay) {
   ASSERT_OK_AND_ASSIGN(
       const std::unique_ptr<Hypervisor> hypervisor,

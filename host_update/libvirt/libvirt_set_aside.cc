@@ -21,12 +21,13 @@ constexpr absl::Duration kTimeToStop = absl::Seconds(30);
 
 // Whether libvirt is saving the domain, and nothing else.
 absl::StatusOr<bool> IsSaving(virDomain* domain) {
+  if (virDomainIsActive(domain) != 1) return false;
   int type = VIR_DOMAIN_JOB_NONE;
   virTypedParameter* params = nullptr;
   int count = 0;
   if (virDomainGetJobStats(domain, &type, &params, &count, 0) != 0) {
     const absl::Status error = LastLibvirtError(virDomainGetName(domain));
-    // Of a domain that is off nothing is told; of one without QEMU neither.
+    // It has gone off meanwhile, or is one without QEMU.
     if (absl::IsFailedPrecondition(error) || absl::IsUnimplemented(error)) {
       return false;
     }
@@ -93,12 +94,12 @@ absl::Status LibvirtHypervisor::RestoreFromFile(const VmRef& vm,
                                                 bool run, absl::Time deadline) {
   LU_ASSIGN_OR_RETURN(ConnectHandle connection, connection_.Get(deadline));
   const std::string what = absl::StrCat("restore ", vm.name, " from ", file);
+  // What was saved running comes up running.
   return CallBefore<absl::Status>(
       deadline, absl::StrCat("libvirt to ", what),
       [connection, what, file, run] {
-        return virDomainRestoreFlags(
-                   connection.get(), file.c_str(), nullptr,
-                   run ? VIR_DOMAIN_SAVE_RUNNING : VIR_DOMAIN_SAVE_PAUSED) == 0
+        return virDomainRestoreFlags(connection.get(), file.c_str(), nullptr,
+                                     run ? 0 : VIR_DOMAIN_SAVE_PAUSED) == 0
                    ? absl::OkStatus()
                    : LastLibvirtError(what);
       });

@@ -33,6 +33,7 @@ TEST(WorkerRequestTest, AnUpdateIsTheCommandThatItStandsFor) {
   v1::ExecuteRequest& asked = *request.mutable_update()->mutable_request();
   asked.mutable_target()->set_initrd("/boot/initrd.img");
   asked.add_overrides("BLOCK_JOB");
+  (*asked.mutable_ways())["vm1"] = "managedsave";
   asked.set_plan_hash("12ab");
   asked.set_max_blackout_s(15);
   Options base;
@@ -48,6 +49,7 @@ TEST(WorkerRequestTest, AnUpdateIsTheCommandThatItStandsFor) {
   EXPECT_EQ(options->request.max_blackout_s, 15);
   EXPECT_EQ(options->request.backend, "luo");
   EXPECT_THAT(options->request.overrides, ElementsAre("BLOCK_JOB"));
+  EXPECT_EQ(options->request.ways.at("vm1"), "managedsave");
 }
 
 TEST(WorkerRequestTest, PrepareIsNoUpdate) {
@@ -116,6 +118,17 @@ TEST(WorkerRequestTest, RefusesWhatIsNotInOrder) {
     r.mutable_request()->mutable_target()->set_initrd(std::string(5000, '/'));
   });
   refuses([](Request& r) { r.mutable_request()->add_overrides("DAX_RANGE"); });
+  refuses([](Request& r) {
+    (*r.mutable_request()->mutable_ways())["vm1"] = "move";
+  });
+  refuses([](Request& r) {
+    (*r.mutable_request()->mutable_ways())["a\nb"] = "copy";
+  });
+  refuses([](Request& r) {
+    for (int i = 0; i < 1025; ++i) {
+      (*r.mutable_request()->mutable_ways())[std::to_string(i)] = "copy";
+    }
+  });
   refuses([](Request& r) {
     for (int i = 0; i < 33; ++i) {
       r.mutable_request()->add_overrides("BLOCK_JOB");
