@@ -199,7 +199,6 @@ TEST_F(LibvirtHypervisorTest, WaitsUntilAGuestHasShutDown) {
   EXPECT_EQ(State(), VmState::kOff);
   EXPECT_FALSE(hypervisor_->Shutdown(kVm, Soon()).ok());
   EXPECT_THAT(hypervisor_->Start(kVm, Soon()), IsOk());
-  EXPECT_THAT(hypervisor_->StopSaving(kVm, Soon()), IsOk());  // Nothing is.
 }
 
 TEST(LibvirtConnectTest, WaitsForBridgesNoLongerThanItMay) {
