@@ -93,6 +93,7 @@ void Predict(const Dependencies& deps, UpdatePlan& plan) {
   plan.set_predicted_blackout_s(prediction.host_s);
   plan.set_prediction_basis(prediction.basis);
   for (UpdatePlan::Vm& vm : *plan.mutable_vms()) {
+    if (vm.way() != WayName(Policy::IN_PLACE)) continue;  // Not the host's.
     vm.set_predicted_blackout_s(prediction.VmSeconds(vm.uuid()));
   }
 }

@@ -13,6 +13,7 @@
 #include "base/file.h"
 #include "base/log.h"
 #include "host_update/history.h"
+#include "host_update/policy.h"
 
 namespace live_update {
 namespace {
@@ -67,6 +68,9 @@ BlackoutPrediction PredictBlackout(const Dependencies& deps) {
     }
     host.push_back(report.host_blackout_s());
     for (const VmReport& vm : report.vms()) {
+      // What another way took says nothing of this one. (Older reports know
+      // one way alone.)
+      if (!vm.way().empty() && vm.way() != WayName(Policy::IN_PLACE)) continue;
       if (vm.blackout_s() > 0) vms[vm.uuid()].push_back(vm.blackout_s());
     }
     if (host.size() == kUpdatesToPredictFrom) break;

@@ -111,6 +111,14 @@ TEST_F(SetAsideTest, EachVmComesBackInItsOwnWay) {
     EXPECT_LT(vm.blackout_s(), 8) << vm.name();
   }
   EXPECT_EQ(report.phases().rbegin()->phase(), "settle");
+  // What the next one would take is known of VMs in place alone.
+  ASSERT_OK_AND_ASSIGN(const UpdatePlan next,
+                       PlanUpdate(request_, host_.deps()));
+  for (const UpdatePlan::Vm& vm : next.vms()) {
+    EXPECT_EQ(vm.predicted_blackout_s(),
+              vm.way() == "in-place" ? Of(vm.name(), report).blackout_s() : 0)
+        << vm.name();
+  }
   ExpectNothingLeft();
 }
 
