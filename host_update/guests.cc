@@ -31,7 +31,7 @@ bool AgentAnswered(const absl::Status& status) {
 
 absl::Status RunHook(const VmRef& vm, const std::string& word,
                      const Dependencies& deps) {
-  const absl::Status status = deps.hypervisor->RunGuestHook(
+  absl::Status status = deps.hypervisor->RunGuestHook(
       vm, word, absl::Now() + deps.limits.guest_hook);
   // Most guests have no agent or no hook, and that is well.
   if (status.ok() || absl::IsFailedPrecondition(status) ||

@@ -21,7 +21,6 @@ using ::live_update::testing::IsOk;
 using ::live_update::testing::StatusIs;
 using ::testing::_;
 using ::testing::AllOf;
-using ::testing::Contains;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::SizeIs;

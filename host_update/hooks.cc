@@ -47,8 +47,9 @@ std::string WhyNotTrusted(const struct stat& file) {
 
 absl::StatusOr<std::string> WhyFolderNotTrusted(const UniqueFd& folder) {
   struct stat file {};
-  if (fstat(folder.get(), &file) != 0)
-    return absl::ErrnoToStatus(errno, "stat");
+  if (fstat(folder.get(), &file) != 0) {
+    return absl::ErrnoToStatus(errno, "look at the folder of hooks");
+  }
   return WhyNotTrusted(file);
 }
 

@@ -212,7 +212,7 @@ def test_killed(lab, unharmed, slow_worker, victim):
 @pytest.fixture
 def hooks_record(lab):
     """Hooks that write down that they ran, on disk; the function that reads what they wrote."""
-    path = "/root/hooks-record"
+    path = "/var/log/hooks-record"
     hooks = [lab.service.put_hook(when, "50-record",
                                   f'echo "$HOST_UPDATE_HOOK $HOST_UPDATE_ID $HOST_UPDATE_RESULT" >> {path}')
              for when in ("notify", "pre-pause", "post-resume")]
@@ -238,7 +238,7 @@ def test_failing_hook(lab, unharmed, hooks_record):
 
 def test_hook_of_somebody_else(lab, unharmed):
     """One that others than root can write fails the check, and so the update, before anything is touched."""
-    hook = lab.service.put_hook("notify", "10-foreign", "touch /root/foreign-ran")
+    hook = lab.service.put_hook("notify", "10-foreign", "touch /var/log/foreign-ran")
     lab.host.sh(f"chmod 777 {hook}")
     try:
         result, check = lab.service.ctl_json(f"check {lab.host.flavor.newer.arguments}")
@@ -247,7 +247,7 @@ def test_hook_of_somebody_else(lab, unharmed):
         assert lab.service.ctl(f"update {lab.host.flavor.newer.arguments} --yes").code == service.FAILED
     finally:
         lab.host.sh(f"rm {hook}")
-    lab.host.sh("test ! -e /root/foreign-ran")
+    lab.host.sh("test ! -e /var/log/foreign-ran")
 
 
 def test_update(lab, echo, logs, hooks_record):
