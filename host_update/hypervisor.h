@@ -103,6 +103,16 @@ struct VmDescription {
   std::string qemu_version;
 };
 
+// A VM's QEMU process. No other process of this boot ever equals it.
+struct VmProcess {
+  int64_t pid = 0;
+  uint64_t started = 0;  // Clock ticks after boot; tells a reused pid.
+
+  friend bool operator==(const VmProcess& a, const VmProcess& b) {
+    return a.pid == b.pid && a.started == b.started;
+  }
+};
+
 // What a VM is made of again.
 struct RestorableVm {
   VmRef ref;
@@ -155,6 +165,19 @@ class Hypervisor {
   // saved again after that. On failure it is paused as before.
   virtual absl::StatusOr<SavedVm> Save(const VmRef& vm,
                                        absl::Time deadline) = 0;
+
+  // The process that runs `vm` now. kNotFound: none does.
+  virtual absl::StatusOr<VmProcess> FindProcess(const VmRef& vm,
+                                                absl::Time deadline) = 0;
+
+  // Ends `process`, the QEMU of a saved VM: to be restored from what was saved
+  // in a new one. After it the VM is off or, if it is transient, gone, and its
+  // RAM lives only where others keep it. OK if it has ended already.
+  // kFailedPrecondition: nothing was asked of it, it is alive: it has run on
+  // since it was saved, or its end would destroy the RAM. Any other error: it
+  // may end at any moment, and must not be resumed.
+  virtual absl::Status EndProcess(const VmRef& vm, const VmProcess& process,
+                                  absl::Time deadline) = 0;
 
   // Undoes Pause and Save, finished or broken off, also by a process that died:
   // cancels what QEMU still sends, puts its migration mode back and, if `run`,

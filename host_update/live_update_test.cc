@@ -408,6 +408,10 @@ class HangingMemory final : public PreservedMemory {
   absl::StatusOr<std::unique_ptr<IncomingPreservation>> Retrieve() override {
     return real_->Retrieve();
   }
+  absl::StatusOr<std::unique_ptr<IncomingPreservation>> RetrieveInThisBoot(
+      absl::string_view update_id) override {
+    return real_->RetrieveInThisBoot(update_id);
+  }
   absl::StatusOr<std::vector<std::unique_ptr<IncomingPreservation>>>
   Unfinished() override {
     return real_->Unfinished();

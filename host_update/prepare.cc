@@ -21,6 +21,8 @@ absl::Status Stage(const CheckedHost& checked, const Dependencies& deps) {
       absl::StrCat("stage ", checked.target.kernel_path));
 }
 
+}  // namespace
+
 absl::StatusOr<PreparedVm> PrepareVm(VmFacts& facts,
                                      OutgoingPreservation& outgoing,
                                      const Dependencies& deps) {
@@ -39,7 +41,23 @@ absl::StatusOr<PreparedVm> PrepareVm(VmFacts& facts,
   return vm;
 }
 
-}  // namespace
+absl::Status BeginHandover(PreparedUpdate& update, size_t vm_count,
+                           uint64_t bytes_per_vm, const Dependencies& deps) {
+  LU_ASSIGN_OR_RETURN(const uint64_t last,
+                      ReadCounter(deps.paths.state_dir, kBegunCounter));
+  update.counter = last + 1;
+  LU_RETURN_IF_ERROR(
+      WriteCounter(deps.paths.state_dir, kBegunCounter, update.counter));
+  LU_RETURN_IF_ERROR(deps.memory->CollectGarbage().status());
+  LU_ASSIGN_OR_RETURN(update.outgoing, deps.memory->Begin(update.update_id));
+  LU_ASSIGN_OR_RETURN(absl::Span<uint8_t> area,
+                      update.outgoing->ReserveStateArea(
+                          StateAreaBytesFor(vm_count, bytes_per_vm)));
+  LU_ASSIGN_OR_RETURN(update.writer,
+                      HandoverWriter::Create(area, deps.handover.version,
+                                             deps.handover.key.get()));
+  return absl::OkStatus();
+}
 
 uint64_t StateAreaBytesFor(size_t vm_count, uint64_t bytes_per_vm) {
   return StateAreaBytes(std::vector<VmStateEstimate>(
@@ -51,11 +69,6 @@ absl::StatusOr<PreparedUpdate> Prepare(const UpdateRequest& request,
                                        const std::string& update_id,
                                        const Dependencies& deps) {
   PreparedUpdate update{.update_id = update_id, .host = checked.host};
-  LU_ASSIGN_OR_RETURN(const uint64_t last,
-                      ReadCounter(deps.paths.state_dir, kBegunCounter));
-  update.counter = last + 1;
-  LU_RETURN_IF_ERROR(
-      WriteCounter(deps.paths.state_dir, kBegunCounter, update.counter));
   for (const VmInfo& vm : checked.all_vms) {
     if (vm.state == VmState::kOff) {
       update.inactive_vm_uuids.push_back(vm.ref.uuid);
@@ -65,14 +78,8 @@ absl::StatusOr<PreparedUpdate> Prepare(const UpdateRequest& request,
     if (finding.overridden()) update.overridden.push_back(finding);
   }
 
-  LU_RETURN_IF_ERROR(deps.memory->CollectGarbage().status());
-  LU_ASSIGN_OR_RETURN(update.outgoing, deps.memory->Begin(update_id));
-  LU_ASSIGN_OR_RETURN(absl::Span<uint8_t> area,
-                      update.outgoing->ReserveStateArea(StateAreaBytesFor(
-                          checked.vms.size(), request.state_bytes_per_vm)));
-  LU_ASSIGN_OR_RETURN(update.writer,
-                      HandoverWriter::Create(area, deps.handover.version,
-                                             deps.handover.key.get()));
+  LU_RETURN_IF_ERROR(BeginHandover(update, checked.vms.size(),
+                                   request.state_bytes_per_vm, deps));
   for (VmFacts& facts : checked.vms) {
     absl::StatusOr<PreparedVm> vm = PrepareVm(facts, *update.outgoing, deps);
     if (!vm.ok()) {

@@ -49,10 +49,23 @@ struct PreparedUpdate {
   std::vector<PreparedVm> vms;
   std::vector<std::string> inactive_vm_uuids;
   std::vector<Finding> overridden;  // Errors that the operator took on.
+  bool qemu_restart = false;        // No kexec is to come.
   // Shared with a call to it that hangs, and is waited for no more.
   std::shared_ptr<OutgoingPreservation> outgoing;
   std::unique_ptr<HandoverWriter> writer;
 };
+
+// Takes the next number for an update, begins its outgoing preservation and
+// reserves room for a handover of `vm_count` VMs. On failure an outgoing set
+// may be left.
+absl::Status BeginHandover(PreparedUpdate& update, size_t vm_count,
+                           uint64_t bytes_per_vm, const Dependencies& deps);
+
+// Puts the VM's RAM under protection, takes its descriptors out of `facts`, and
+// describes it. The VM runs on.
+absl::StatusOr<PreparedVm> PrepareVm(VmFacts& facts,
+                                     OutgoingPreservation& outgoing,
+                                     const Dependencies& deps);
 
 // Preserved memory that the handover of so many VMs takes at most.
 uint64_t StateAreaBytesFor(size_t vm_count, uint64_t bytes_per_vm);

@@ -61,7 +61,10 @@ absl::StatusOr<std::unique_ptr<IncomingPreservation>> FindHandover(
   for (auto& set : unfinished) {
     // Its counter alone, to tell whether it was tried: no key is needed.
     const auto reader = HandoverReader::OpenUnverified(set->image());
-    if (!reader.ok() || reader->host().counter() > last_restored) {
+    const bool untried =
+        !reader.ok() || reader->host().counter() > last_restored;
+    // What a restart of QEMU left is no handover of a kernel.
+    if (untried && !(reader.ok() && reader->host().qemu_restart())) {
       return std::move(set);
     }
     LU_ASSIGN_OR_RETURN(const auto uuids, set->VmUuids());
@@ -177,7 +180,7 @@ void RestoreVms(const std::vector<std::pair<int, IncomingVm>>& vms,
   ForEachInParallel(vms.size(), deps.parallelism, [&](size_t i) {
     VmReport& vm_report = *report.mutable_vms(vms[i].first);
     const double start = span_clock.Now();
-    RestoreVm(vms[i].second, incoming, deps, vm_report);
+    (void)RestoreVm(vms[i].second, incoming, deps, vm_report);
     const double end = span_clock.Now();
     vm_report.set_restore_s(end - start);
     if (vm_report.result() != VmReport::RESTORED) return;

@@ -223,8 +223,8 @@ absl::Status TryRestore(const IncomingVm& vm, IncomingPreservation& incoming,
 
 }  // namespace
 
-void RestoreVm(const IncomingVm& vm, IncomingPreservation& incoming,
-               const Dependencies& deps, VmReport& report) {
+absl::Status RestoreVm(const IncomingVm& vm, IncomingPreservation& incoming,
+                       const Dependencies& deps, VmReport& report) {
   report.set_name(vm.record.name());
   report.set_uuid(vm.record.uuid());
   report.set_was_running(vm.record.was_running());
@@ -239,7 +239,7 @@ void RestoreVm(const IncomingVm& vm, IncomingPreservation& incoming,
   const absl::Status status = TryRestore(vm, incoming, deps, report);
   if (status.ok()) {
     report.set_result(VmReport::RESTORED);
-    return;
+    return status;
   }
   report.set_result(VmReport::NOT_RESTORED);
   report.set_reason(std::string(status.message()));
@@ -253,6 +253,7 @@ void RestoreVm(const IncomingVm& vm, IncomingPreservation& incoming,
   }
   LogError(
       absl::StrCat(vm.record.name(), " is not restored: ", status.message()));
+  return status;
 }
 
 void SettleVm(const IncomingVm& vm, IncomingPreservation& incoming,

@@ -3,6 +3,7 @@
 #ifndef HOST_UPDATE_RESTORE_VM_H_
 #define HOST_UPDATE_RESTORE_VM_H_
 
+#include "absl/status/status.h"
 #include "host_update/dependencies.h"
 #include "host_update/report/report.pb.h"
 #include "state_preserve/handover_reader.h"
@@ -13,9 +14,10 @@ namespace live_update {
 // Restores `vm`. Fills `report`, whose result is RESTORED or NOT_RESTORED; in
 // the latter case memory and state stay protected, and `next_step` says whether
 // a retry can help. Times are for the caller to put in. `incoming` is used by
-// several threads at once.
-void RestoreVm(const IncomingVm& vm, IncomingPreservation& incoming,
-               const Dependencies& deps, VmReport& report);
+// several threads at once. Returns why it is not restored, with the codes of
+// Hypervisor::Restore and IncomingPreservation::RetrieveRam.
+absl::Status RestoreVm(const IncomingVm& vm, IncomingPreservation& incoming,
+                       const Dependencies& deps, VmReport& report);
 
 // Gives up the protection of a restored VM, after checking that QEMU's RAM is
 // the preserved memory; the proof goes into `report`. A failure is logged: the

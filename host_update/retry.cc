@@ -11,6 +11,7 @@
 #include "base/status_macros.h"
 #include "host_update/guests.h"
 #include "host_update/history.h"
+#include "host_update/journal.h"
 #include "host_update/policy.h"
 #include "host_update/restore.h"
 #include "host_update/restore_vm.h"
@@ -150,19 +151,29 @@ absl::StatusOr<UpdateReport> RetryVm(const std::string& name_or_uuid,
   absl::StatusOr<CopiedVm> copied = FindCopiedVm(name_or_uuid, deps);
   if (copied.ok()) return RetryCopy(*std::move(copied), deps);
   LU_ASSIGN_OR_RETURN(const HostFacts host, deps.host_facts());
+  // Its old QEMU may still be there, and waits for its end.
+  LU_ASSIGN_OR_RETURN(const auto journal, ReadJournal(deps.paths.run_dir));
+  if (journal.has_value() && journal->has_restart()) {
+    return absl::FailedPreconditionError(
+        "a restart of QEMU was cut off: `host-update abort` goes on with it, "
+        "or takes it back; then try again");
+  }
   LU_ASSIGN_OR_RETURN(const ProtectedVm kept,
                       FindProtectedVm(name_or_uuid, deps));
-  // What comes of it belongs into the report that the first try wrote.
-  if (absl::IsNotFound(
+  LU_ASSIGN_OR_RETURN(
+      const HandoverReader reader,
+      HandoverReader::Open(kept.set->image(), deps.handover.key.get()));
+  // What comes of it belongs into the report that the first try wrote. A
+  // restart of QEMU is no update and has none.
+  const bool has_report = !reader.host().qemu_restart();
+  if (has_report &&
+      absl::IsNotFound(
           ReadReport(deps.paths.state_dir, kept.set->update_id()).status())) {
     return absl::FailedPreconditionError(
         absl::StrCat("update ", kept.set->update_id(),
                      " was not restored at all yet: `host-update restore` "
                      "does it for all its VMs, this one too"));
   }
-  LU_ASSIGN_OR_RETURN(
-      const HandoverReader reader,
-      HandoverReader::Open(kept.set->image(), deps.handover.key.get()));
   // Its counter was used up by the first try; everything else must still fit.
   LU_RETURN_IF_ERROR(CheckBelongsHere(reader.host(), host.machine_id,
                                       host.boot_id, /*last_counter=*/0));
@@ -171,7 +182,7 @@ absl::StatusOr<UpdateReport> RetryVm(const std::string& name_or_uuid,
   const ClockSample start = deps.clock->Sample();
   const SpanClock span_clock(reader.host(), start, *deps.clock);
   VmReport vm_report;
-  RestoreVm(vm, *kept.set, deps, vm_report);
+  (void)RestoreVm(vm, *kept.set, deps, vm_report);
   vm_report.set_restore_s(span_clock.Now() - span_clock.FirstLine());
   if (vm_report.result() == VmReport::RESTORED) {
     vm_report.set_blackout_s(span_clock.Now() -
@@ -183,8 +194,14 @@ absl::StatusOr<UpdateReport> RetryVm(const std::string& name_or_uuid,
     SettleVm(vm, *kept.set, deps, vm_report);
   }
   CorrectNextStep(*kept.set, vm_report);
-  LU_ASSIGN_OR_RETURN(UpdateReport report,
-                      AmendReport(kept.set->update_id(), vm_report, deps));
+  UpdateReport report = BeginReport(reader.host(), host);
+  if (has_report) {
+    LU_ASSIGN_OR_RETURN(report,
+                        AmendReport(kept.set->update_id(), vm_report, deps));
+  } else {
+    *report.add_vms() = vm_report;
+    ConcludeReport(report);
+  }
   LU_RETURN_IF_ERROR(kept.set->FinishIfEmpty().status());
   return report;
 }

@@ -246,6 +246,7 @@ absl::Status Commit(PreparedUpdate& update, const ClockSample& started,
   *record.mutable_committed_at() = now;
   record.set_tsc_hz(MeasureTscHz(started, now));
   record.set_started_tsc(started.tsc());
+  record.set_qemu_restart(update.qemu_restart);
   for (const RecordedSpan& span : spans) *record.add_spans() = span;
   for (const std::string& uuid : update.inactive_vm_uuids) {
     record.add_inactive_vm_uuids(uuid);

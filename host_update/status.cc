@@ -2,6 +2,7 @@
 
 #include <string>
 
+#include "absl/strings/str_cat.h"
 #include "absl/time/time.h"
 #include "base/status_macros.h"
 #include "host_update/history.h"
@@ -71,8 +72,12 @@ absl::StatusOr<HostStatus> ReadStatus(const Dependencies& deps) {
     vm.set_next_step(NextStepOf(waiting.uuid, report));
     if (vm.next_step().empty()) {
       vm.set_next_step(
-          "memory and state are kept: `host-update restore` goes on with it, "
-          "or says why it can't");
+          waiting.qemu_restart
+              ? absl::StrCat("memory and state are kept: `host-update restore "
+                             "--retry ",
+                             waiting.name, "`")
+              : "memory and state are kept: `host-update restore` goes on with "
+                "it, or says why it can't");
     }
     status.add_unrestored_vms(waiting.name);
   }

@@ -14,9 +14,29 @@
 #include "host_update/journal.h"
 #include "host_update/parallel.h"
 #include "host_update/policy.h"
+#include "host_update/restart_vmm.h"
 #include "host_update/set_aside.h"
 
 namespace live_update {
+
+namespace {
+
+// What a restart of QEMU had saved and taken over when it was turned back.
+absl::Status DiscardTakenOver(PreservedMemory& memory,
+                              const std::string& update_id) {
+  LU_ASSIGN_OR_RETURN(const auto sets, memory.Unfinished());
+  for (const auto& set : sets) {
+    if (set->update_id() != update_id) continue;
+    LU_ASSIGN_OR_RETURN(const std::vector<std::string> uuids, set->VmUuids());
+    for (const std::string& uuid : uuids) {
+      LU_RETURN_IF_ERROR(set->Discard(uuid));
+    }
+    LU_RETURN_IF_ERROR(set->FinishIfEmpty().status());
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace
 
 UpdateReport::Result ResultOf(const UndoResult& undone) {
   return undone.not_resumed.empty() ? UpdateReport::FAILED_UNHARMED
@@ -31,7 +51,11 @@ UndoResult UndoUpdate(const Journal& journal, const Dependencies& deps) {
   // file system hang, the VMs must run nevertheless.
   if (absl::Status status = CallBefore<absl::Status>(
           absl::Now() + deps.limits.sync, "its file system",
-          [memory = deps.memory] { return memory->DiscardStaleOutgoing(); });
+          [memory = deps.memory, restart = journal.has_restart(),
+           id = journal.update_id()]() -> absl::Status {
+            LU_RETURN_IF_ERROR(memory->DiscardStaleOutgoing());
+            return restart ? DiscardTakenOver(*memory, id) : absl::OkStatus();
+          });
       !status.ok()) {
     result.left_over.push_back(absl::StrCat(
         "preserved memory: ", status.message(),
@@ -57,7 +81,10 @@ UndoResult UndoUpdate(const Journal& journal, const Dependencies& deps) {
     }
   });
 
-  if (absl::Status status = deps.kexec->Unstage(); !status.ok()) {
+  // A restart of QEMU stages none: what is staged is somebody else's.
+  if (absl::Status status =
+          journal.has_restart() ? absl::OkStatus() : deps.kexec->Unstage();
+      !status.ok()) {
     result.left_over.push_back(absl::StrCat("staged kernel: ", status.message(),
                                             "; unstage it with `kexec -u`"));
   }
@@ -110,6 +137,9 @@ absl::Status UndoInterruptedUpdate(const Dependencies& deps) {
   // preserved by a process that died before it wrote one.
   if (!journal.has_value()) return deps.memory->DiscardStaleOutgoing();
 
+  if (journal->restart().ending()) {
+    return FinishInterruptedRestart(*journal, deps);
+  }
   LogWarning(absl::StrCat("update ", journal->update_id(), " was cut off in ",
                           journal->phase(), "; taking it back"));
   UndoResult undone = UndoUpdate(*journal, deps);

@@ -41,8 +41,10 @@ UndoResult UndoUpdate(const Journal& journal, const Dependencies& deps);
 // What the report of an update says that was taken back so.
 UpdateReport::Result ResultOf(const UndoResult& undone);
 
-// Undoes the update that a killed process left, if there is one. kInternal: it
-// could not be undone altogether (the message has all lines of UndoResult).
+// Undoes the update that a killed process left, if there is one. Of a restart
+// of QEMU that can't go back any more, it goes on and restores the VM instead.
+// kInternal: it could not be undone altogether (the message has all lines of
+// UndoResult).
 absl::Status UndoInterruptedUpdate(const Dependencies& deps);
 
 }  // namespace live_update

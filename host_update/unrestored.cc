@@ -3,6 +3,7 @@
 #include "absl/container/flat_hash_map.h"
 #include "base/status_macros.h"
 #include "host_update/journal.h"
+#include "state_preserve/handover_reader.h"
 
 namespace live_update {
 
@@ -14,11 +15,15 @@ absl::StatusOr<std::vector<UnrestoredVm>> FindUnrestoredVms(
   LU_ASSIGN_OR_RETURN(const auto sets, deps.memory->Unfinished());
   for (const auto& set : sets) {
     LU_ASSIGN_OR_RETURN(const auto uuids, set->VmUuids());
+    // Only for what is said of it: no key is needed.
+    const auto reader = HandoverReader::OpenUnverified(set->image());
+    const bool qemu_restart = reader.ok() && reader->host().qemu_restart();
     for (const std::string& uuid : uuids) {
       const auto name = names.find(uuid);
       unrestored.push_back({.name = name == names.end() ? uuid : name->second,
                             .uuid = uuid,
-                            .update_id = set->update_id()});
+                            .update_id = set->update_id(),
+                            .qemu_restart = qemu_restart});
     }
   }
   // A copy that an update under way has made is not waiting yet.

@@ -16,6 +16,8 @@ struct UnrestoredVm {
   std::string name;  // Its UUID if it is not among the VMs that were given.
   std::string uuid;
   std::string update_id;  // Empty: a copy of it waits, of whichever update.
+  // A restart of QEMU left it, not an update: no report knows of it.
+  bool qemu_restart = false;
 };
 
 // Those whose memory and state are kept, those of one update together. Names

@@ -41,6 +41,37 @@ absl::StatusOr<std::vector<std::unique_ptr<DaxIncoming>>> OpenAll(
   return sets;
 }
 
+// The update id of the outgoing set.
+absl::StatusOr<std::string> OutgoingId(const DaxStore& store) {
+  LU_ASSIGN_OR_RETURN(const UniqueFd set,
+                      OpenDirectoryAt(store.root, kOutgoingName));
+  LU_ASSIGN_OR_RETURN(std::string update_id,
+                      ReadFileAt(set, kUpdateIdName, kMaxIdBytes));
+  if (!IsSafeName(update_id)) {
+    return absl::DataLossError(absl::StrCat(store.path, "/", kOutgoingName,
+                                            ": its update id is damaged"));
+  }
+  return update_id;
+}
+
+// Makes the outgoing set, whose id is `update_id`, an incoming one.
+absl::StatusOr<std::unique_ptr<IncomingPreservation>> TakeOver(
+    const std::shared_ptr<const DaxStore>& store,
+    const std::string& update_id) {
+  LU_ASSIGN_OR_RETURN(const UniqueFd incoming,
+                      MakeDirectoryAt(store->root, kIncomingName));
+  LU_RETURN_IF_ERROR(RenameAt(store->root, kOutgoingName, incoming, update_id));
+  LU_RETURN_IF_ERROR(Sync(incoming));
+  LU_RETURN_IF_ERROR(Sync(store->root));
+  LU_ASSIGN_OR_RETURN(std::unique_ptr<DaxIncoming> handover,
+                      DaxIncoming::Open(store, update_id));
+  if (handover == nullptr) {
+    return absl::DataLossError(
+        absl::StrCat(store->path, ": update ", update_id, " has no ram/"));
+  }
+  return handover;
+}
+
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<DaxMemory>> DaxMemory::Open(
@@ -89,27 +120,19 @@ absl::StatusOr<std::unique_ptr<IncomingPreservation>> DaxMemory::Retrieve() {
     return absl::NotFoundError(
         absl::StrCat("no handover of another boot in ", store_->path));
   }
-  LU_ASSIGN_OR_RETURN(const UniqueFd set,
-                      OpenDirectoryAt(store_->root, kOutgoingName));
-  LU_ASSIGN_OR_RETURN(const std::string update_id,
-                      ReadFileAt(set, kUpdateIdName, kMaxIdBytes));
-  if (!IsSafeName(update_id)) {
-    return absl::DataLossError(absl::StrCat(store_->path, "/", kOutgoingName,
-                                            ": its update id is damaged"));
-  }
-  LU_ASSIGN_OR_RETURN(const UniqueFd incoming,
-                      MakeDirectoryAt(store_->root, kIncomingName));
-  LU_RETURN_IF_ERROR(
-      RenameAt(store_->root, kOutgoingName, incoming, update_id));
-  LU_RETURN_IF_ERROR(Sync(incoming));
-  LU_RETURN_IF_ERROR(Sync(store_->root));
-  LU_ASSIGN_OR_RETURN(std::unique_ptr<DaxIncoming> handover,
-                      DaxIncoming::Open(store_, update_id));
-  if (handover == nullptr) {
-    return absl::DataLossError(
-        absl::StrCat(store_->path, ": update ", update_id, " has no ram/"));
-  }
-  return handover;
+  LU_ASSIGN_OR_RETURN(const std::string update_id, OutgoingId(*store_));
+  return TakeOver(store_, update_id);
+}
+
+absl::StatusOr<std::unique_ptr<IncomingPreservation>>
+DaxMemory::RetrieveInThisBoot(absl::string_view update_id) {
+  const absl::Status none = absl::NotFoundError(absl::StrCat(
+      "no outgoing set ", update_id, " of this boot in ", store_->path));
+  LU_ASSIGN_OR_RETURN(const OutgoingSet outgoing, FindOutgoing(*store_));
+  if (outgoing != OutgoingSet::kOfThisBoot) return none;
+  LU_ASSIGN_OR_RETURN(const std::string its_id, OutgoingId(*store_));
+  if (its_id != update_id) return none;
+  return TakeOver(store_, its_id);
 }
 
 absl::StatusOr<std::vector<std::unique_ptr<IncomingPreservation>>>

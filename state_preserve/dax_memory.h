@@ -51,6 +51,8 @@ class DaxMemory final : public PreservedMemory {
   absl::Status DiscardStaleOutgoing() override;
   absl::StatusOr<bool> HasHandover() override;
   absl::StatusOr<std::unique_ptr<IncomingPreservation>> Retrieve() override;
+  absl::StatusOr<std::unique_ptr<IncomingPreservation>> RetrieveInThisBoot(
+      absl::string_view update_id) override;
   absl::StatusOr<std::vector<std::unique_ptr<IncomingPreservation>>>
   Unfinished() override;
   absl::StatusOr<uint64_t> CollectGarbage() override;

@@ -27,6 +27,7 @@ namespace {
 using ::live_update::testing::ContentsOf;
 using ::live_update::testing::IsOk;
 using ::live_update::testing::StatusIs;
+using ::testing::_;
 using ::testing::AllOf;
 using ::testing::Each;
 using ::testing::ElementsAre;
@@ -227,6 +228,26 @@ TEST_P(DaxMemoryTest, TheOwnBootsSetIsNoHandover) {
   EXPECT_FALSE(has_handover);
   EXPECT_THAT(memory_->Retrieve(),
               StatusIs(absl::StatusCode::kNotFound, HasSubstr("no handover")));
+}
+
+TEST_P(DaxMemoryTest, TheOwnBootsSetIsTakenOverByItsId) {
+  const PreservedRam ram = HandOver(memory_.get(), "re-1", kWeb, "guest");
+  EXPECT_THAT(memory_->RetrieveInThisBoot("re-2"),
+              StatusIs(absl::StatusCode::kNotFound, _));
+  auto incoming = memory_->RetrieveInThisBoot("re-1");
+  ASSERT_THAT(incoming, IsOk());
+  // It is not outgoing any more: nothing of it is stale.
+  EXPECT_THAT(memory_->DiscardStaleOutgoing(), IsOk());
+  EXPECT_THAT((*incoming)->RetrieveRam(kWeb, "pc.ram", ram), IsOk());
+  EXPECT_THAT(*memory_->Unfinished(), SizeIs(1));
+  EXPECT_THAT(memory_->RetrieveInThisBoot("re-1"),
+              StatusIs(absl::StatusCode::kNotFound, _));
+}
+
+TEST_P(DaxMemoryTest, AnotherBootsSetIsNotTakenOverByItsId) {
+  HandOver(memory_.get(), "re-1", kWeb, "guest");
+  EXPECT_THAT(Boot("boot-2")->RetrieveInThisBoot("re-1"),
+              StatusIs(absl::StatusCode::kNotFound, _));
 }
 
 TEST_P(DaxMemoryTest, UnpreserveLeavesTheGuestsRamAlone) {

@@ -268,7 +268,7 @@ absl::Status CheckBelongsHere(const HostRecord& host,
         absl::StrCat("the handover is of host ", host.host_id(),
                      ", this one is ", machine_id));
   }
-  if (host.boot_id() == boot_id) {
+  if (host.boot_id() == boot_id && !host.qemu_restart()) {
     return absl::FailedPreconditionError(
         absl::StrCat("the handover was written in this boot, ", boot_id,
                      ": no kexec has followed it"));

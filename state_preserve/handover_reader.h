@@ -112,7 +112,7 @@ class HandoverReader {
 // Whether `host` was written for the restore that asks:
 //   kPermissionDenied    by another host than `machine_id`
 //   kFailedPrecondition  in this very boot (`boot_id`): its kexec has not
-//                        happened
+//                        happened, and it is none of a restart of QEMU
 //   kAlreadyExists       it is not newer than `last_counter`, the counter of
 //                        the last update that was finished here (0: none): a
 //                        replay

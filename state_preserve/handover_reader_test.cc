@@ -656,6 +656,13 @@ TEST(CheckBelongsHereTest, RefusesOneOfThisBoot) {
                HasSubstr("written in this boot")));
 }
 
+TEST(CheckBelongsHereTest, ARestartOfQemuNeedsNoKexec) {
+  HostRecord host = ExampleHost();
+  host.set_qemu_restart(true);
+  EXPECT_THAT(CheckBelongsHere(host, kHost, host.boot_id(), 6), IsOk());
+  EXPECT_THAT(CheckBelongsHere(host, kHost, kOtherBoot, 6), IsOk());
+}
+
 TEST(CheckBelongsHereTest, RefusesAReplay) {
   EXPECT_THAT(
       CheckBelongsHere(ExampleHost(), kHost, kOtherBoot, 7),

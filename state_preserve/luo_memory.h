@@ -52,6 +52,14 @@ class LuoMemory final : public PreservedMemory {
 
   absl::StatusOr<std::unique_ptr<IncomingPreservation>> Retrieve() override;
 
+  // The kernel gives a session back after a kexec only, and ends it with the
+  // process that made it.
+  absl::StatusOr<std::unique_ptr<IncomingPreservation>> RetrieveInThisBoot(
+      absl::string_view) override {
+    return absl::UnimplementedError(
+        "luo keeps memory over a kexec only, not for the end of a process");
+  }
+
   // One at most: sets are not carried to a third kernel.
   absl::StatusOr<std::vector<std::unique_ptr<IncomingPreservation>>>
   Unfinished() override;

@@ -134,6 +134,13 @@ class PreservedMemory {
   // there is none.
   virtual absl::StatusOr<std::unique_ptr<IncomingPreservation>> Retrieve() = 0;
 
+  // The same for the outgoing set `update_id` of this very boot, where only
+  // processes are replaced: no kexec lies between. Its OutgoingPreservation is
+  // of no more use. kNotFound: there is no such set. kUnimplemented: this
+  // backend keeps memory over a kexec only; nothing was changed.
+  virtual absl::StatusOr<std::unique_ptr<IncomingPreservation>>
+  RetrieveInThisBoot(absl::string_view update_id) = 0;
+
   // All incoming sets that are not finished, newest first (after Retrieve()).
   // One may have no VM left, if a restorer was cut off before FinishIfEmpty().
   virtual absl::StatusOr<std::vector<std::unique_ptr<IncomingPreservation>>>

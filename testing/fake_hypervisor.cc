@@ -47,6 +47,7 @@ VmRef FakeHypervisor::AddVm(const std::string& name, VmState state,
                  ? MakeMemfd(memory)
                  : UniqueFd(open(vm.ram_path.c_str(), O_RDWR | O_CLOEXEC));
     vm.ram_inode = InodeOf(vm.ram);
+    vm.process = {.pid = ++next_pid_, .started = 1};
   }
   VmRef ref = vm.info.ref;
   vms_[name] = std::move(vm);
@@ -62,9 +63,9 @@ void FakeHypervisor::Kexec() {
 }
 
 void FakeHypervisor::FailNext(const std::string& call, const std::string& vm,
-                              absl::Status status) {
+                              absl::Status status, int times) {
   std::lock_guard lock(mutex_);
-  fail_next_[{call, vm}] = std::move(status);
+  fail_next_[{call, vm}] = {.status = std::move(status), .times = times};
 }
 
 void FakeHypervisor::OnCall(const std::string& call, const std::string& vm,
@@ -76,6 +77,7 @@ void FakeHypervisor::OnCall(const std::string& call, const std::string& vm,
 void FakeHypervisor::AbandonRestore(const std::string& name) {
   std::lock_guard lock(mutex_);
   vms_.at(name).restore_abandoned = true;
+  vms_.at(name).process = {.pid = ++next_pid_, .started = 1};
   vms_.at(name).info.state = VmState::kPaused;
 }
 
@@ -105,8 +107,8 @@ absl::StatusOr<FakeHypervisor::Vm*> FakeHypervisor::Enter(
   }
   if (const auto fail = fail_next_.find({call, vm.name});
       fail != fail_next_.end()) {
-    const absl::Status status = fail->second;
-    fail_next_.erase(fail);
+    const absl::Status status = fail->second.status;
+    if (--fail->second.times == 0) fail_next_.erase(fail);
     return status;
   }
   const auto found = vms_.find(vm.name);
@@ -183,6 +185,44 @@ absl::StatusOr<SavedVm> FakeHypervisor::Save(const VmRef& ref, absl::Time) {
   return saved;
 }
 
+absl::StatusOr<VmProcess> FakeHypervisor::FindProcess(const VmRef& ref,
+                                                      absl::Time) {
+  std::lock_guard lock(mutex_);
+  LU_ASSIGN_OR_RETURN(Vm * vm, Enter("FindProcess", ref));
+  if (vm->info.state == VmState::kOff) {
+    return absl::NotFoundError(absl::StrCat(ref.name, " is off"));
+  }
+  return vm->process;
+}
+
+absl::Status FakeHypervisor::EndProcess(const VmRef& ref,
+                                        const VmProcess& process, absl::Time) {
+  std::lock_guard lock(mutex_);
+  const auto found = vms_.find(ref.name);
+  if (found == vms_.end() || found->second.info.state == VmState::kOff ||
+      !(found->second.process == process)) {
+    return absl::OkStatus();
+  }
+  LU_ASSIGN_OR_RETURN(Vm * vm, Enter("EndProcess", ref));
+  if (!vm->save_pending) {
+    return absl::FailedPreconditionError("it ran on since it was saved");
+  }
+  End(*vm);
+  return absl::OkStatus();
+}
+
+void FakeHypervisor::End(Vm& vm) {
+  vm.info.state = VmState::kOff;
+  vm.save_pending = false;
+  vm.ram.Reset();
+  if (remove_ram_on_end_) unlink(vm.ram_path.c_str());
+}
+
+void FakeHypervisor::Crash(const std::string& name) {
+  std::lock_guard lock(mutex_);
+  End(vms_.at(name));
+}
+
 absl::Status FakeHypervisor::Resume(const VmRef& ref, bool run, absl::Time) {
   std::lock_guard lock(mutex_);
   LU_ASSIGN_OR_RETURN(Vm * vm, Enter("Resume", ref));
@@ -215,6 +255,7 @@ absl::Status FakeHypervisor::Restore(const RestorableVm& restorable,
   }
   if (!firmware) return absl::DataLossError("pc.bios is not what was saved");
   vm->loaded_state = restorable.saved.device_state;
+  vm->process = {.pid = ++next_pid_, .started = 1};
   vm->info.state =
       restorable.was_running ? VmState::kRunning : VmState::kPaused;
   return absl::OkStatus();

@@ -40,6 +40,7 @@ class FakeHypervisor final : public Hypervisor {
     bool ignores_shutdown = false;
     std::string managed_image;  // Its memory, saved; empty: none.
     VmState managed_state = VmState::kOff;
+    VmProcess process;         // Of its last QEMU.
   };
 
   // RAM files are made in `dir`; with an empty one they are memfds, and have no
@@ -54,10 +55,16 @@ class FakeHypervisor final : public Hypervisor {
   // What a kexec does to VMs: none runs; QEMU's fds are closed.
   void Kexec();
 
-  // Makes the next call of this kind for this VM fail, once. `call` is the
-  // method's name.
+  // Makes the next calls of this kind for this VM fail, `times` of them. `call`
+  // is the method's name.
   void FailNext(const std::string& call, const std::string& vm,
-                absl::Status status);
+                absl::Status status, int times = 1);
+
+  // What libvirt does when a VM stops: the name that it gave the RAM goes.
+  void RemoveRamOnEnd() { remove_ram_on_end_ = true; }
+
+  // The VM's QEMU dies by itself.
+  void Crash(const std::string& vm);
 
   // As if a restore of the VM had been cut off with its process: it is there,
   // paused, and answers nothing until EndAbandonedRestore.
@@ -88,6 +95,10 @@ class FakeHypervisor final : public Hypervisor {
                                          absl::Time deadline) override;
   absl::Status Pause(const VmRef& vm, absl::Time deadline) override;
   absl::StatusOr<SavedVm> Save(const VmRef& vm, absl::Time deadline) override;
+  absl::StatusOr<VmProcess> FindProcess(const VmRef& vm,
+                                        absl::Time deadline) override;
+  absl::Status EndProcess(const VmRef& vm, const VmProcess& process,
+                          absl::Time deadline) override;
   absl::Status Resume(const VmRef& vm, bool run, absl::Time deadline) override;
   void EndAbandonedRestore(const VmRef& vm, absl::Time deadline) override;
   absl::Status Restore(const RestorableVm& vm, absl::Time deadline) override;
@@ -113,14 +124,21 @@ class FakeHypervisor final : public Hypervisor {
  private:
   // The VM, or kNotFound, or what FailNext asked for.
   absl::StatusOr<Vm*> Enter(const std::string& call, const VmRef& vm);
+  void End(Vm& vm);
 
   // The same of a VM whose guest agent answers.
   absl::StatusOr<Vm*> EnterAgent(const std::string& call, const VmRef& vm);
 
   const std::string dir_;
+  int64_t next_pid_ = 1000;
+  bool remove_ram_on_end_ = false;
   std::mutex mutex_;
   std::map<std::string, Vm> vms_;  // By name.
-  std::map<std::pair<std::string, std::string>, absl::Status> fail_next_;
+  struct Failure {
+    absl::Status status;
+    int times = 0;
+  };
+  std::map<std::pair<std::string, std::string>, Failure> fail_next_;
   std::map<std::pair<std::string, std::string>, std::function<void()>> on_call_;
   std::vector<std::string> started_;
 };

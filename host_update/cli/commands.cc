@@ -10,6 +10,7 @@
 #include "host_update/journal.h"
 #include "host_update/live_update.h"
 #include "host_update/report/report_text.h"
+#include "host_update/restart_vmm.h"
 #include "host_update/restore.h"
 #include "host_update/status.h"
 #include "host_update/undo.h"
@@ -162,6 +163,34 @@ ExitCode Report(const Options& options, const Dependencies& deps,
   return ExitCode::kOk;
 }
 
+ExitCode ExitCodeOfRestart(const RestartReport& report) {
+  switch (report.result()) {
+    case RestartReport::RESTARTED:
+      return ExitCode::kOk;
+    case RestartReport::VM_NOT_BACK:
+      return ExitCode::kVmNotBack;
+    case RestartReport::STOPPED:
+      return ExitCode::kAborted;
+    default:
+      return report.rehearsal() ? ExitCode::kNoGo : ExitCode::kFailedUnharmed;
+  }
+}
+
+ExitCode Restart(const Options& options, const Dependencies& deps,
+                 Output& output) {
+  const absl::StatusOr<RunLock> lock = RunLock::Acquire(deps.paths.run_dir);
+  if (!lock.ok()) return Fail(lock.status(), output);
+  absl::StatusOr<RestartReport> report =
+      RestartVmm(options.request, options.restart_vms, deps);
+  if (absl::IsNotFound(report.status())) {
+    return NothingToDo(report.status(), output);
+  }
+  if (!report.ok()) return Fail(report.status(), output);
+  report->set_rehearsal(options.rehearsal);
+  output.Put(*report, RestartText(*report));
+  return ExitCodeOfRestart(*report);
+}
+
 ExitCode Enable(const Options& options, const Dependencies& deps,
                 Output& output) {
   const absl::StatusOr<EnableReport> report =
@@ -227,6 +256,8 @@ ExitCode RunCommand(const Options& options, const ClockSample& first_line,
       return Report(options, deps, output);
     case Command::kEnable:
       return Enable(options, deps, output);
+    case Command::kRestartVmm:
+      return Restart(options, deps, output);
     case Command::kLibvirtHook:  // RunLibvirtHook, which needs none of this.
     case Command::kWorker:       // It does one of the others.
       break;

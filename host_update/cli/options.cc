@@ -113,6 +113,13 @@ std::variant<Options, int> ParseOptions(int argc, char** argv) {
       "Say whether this host and its VMs can be updated live, and what "
       "to do where not");
   AddTarget(*check, options, false);
+  std::string rehearse_vm;
+  check
+      ->add_option("--rehearse", rehearse_vm,
+                   "Also take this VM into a new QEMU, as restart-vmm does: it "
+                   "stands still for a moment")
+      ->excludes("--kernel")
+      ->type_name("VM");
 
   CLI::App* update = app.add_subcommand(
       "update",
@@ -204,6 +211,19 @@ std::variant<Options, int> ParseOptions(int argc, char** argv) {
   enable->add_flag("--dry-run", options.dry_run,
                    "Only print what would change");
 
+  CLI::App* restart = app.add_subcommand(
+      "restart-vmm",
+      "Take VMs into new QEMU processes of the installed version, one after "
+      "the other; each stands still for a moment");
+  restart->add_option("vm", options.restart_vms,
+                      "Names or UUIDs; all that run or are paused if absent");
+  AddSeconds(*restart, "--pause-timeout", options.limits.pause,
+             "Longest wait for one VM to pause");
+  AddSeconds(*restart, "--save-timeout", options.limits.save,
+             "Longest wait for one VM's state, and for its old QEMU to end");
+  AddSeconds(*restart, "--restore-timeout", options.limits.restore,
+             "Longest wait for one VM to run again");
+
   CLI::App* hook = app.add_subcommand(
       "libvirt-hook", "What /etc/libvirt/hooks/qemu.d/host-update calls");
   hook->add_option("arguments", options.hook_arguments)->expected(3, 4);
@@ -227,6 +247,12 @@ std::variant<Options, int> ParseOptions(int argc, char** argv) {
   if (abort->parsed()) options.command = Command::kAbort;
   if (report->parsed()) options.command = Command::kReport;
   if (enable->parsed()) options.command = Command::kEnable;
+  if (restart->parsed()) options.command = Command::kRestartVmm;
+  if (!rehearse_vm.empty()) {
+    options.command = Command::kRestartVmm;
+    options.restart_vms = {rehearse_vm};
+    options.rehearsal = true;
+  }
   if (hook->parsed()) options.command = Command::kLibvirtHook;
   if (worker->parsed()) options.command = Command::kWorker;
   return options;

@@ -23,6 +23,7 @@ enum class Command {
   kAbort,
   kReport,
   kEnable,
+  kRestartVmm,
   kLibvirtHook,
   kWorker,
 };
@@ -46,6 +47,9 @@ struct Options {
   std::string report_id;        // report
   std::string enable_vm;        // enable
   bool undo = false;            // enable
+  std::vector<std::string> restart_vms;  // restart-vmm; empty: all.
+  bool rehearsal = false;                // restart-vmm: it was asked for by
+                                         // check --rehearse.
   // libvirt-hook: domain, operation, sub-operation, extra; as libvirt has them.
   std::vector<std::string> hook_arguments;
 };

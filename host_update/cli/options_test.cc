@@ -52,6 +52,25 @@ TEST(OverrideOptionTest, IsAUsageErrorForWhatLosesVms) {
   }
 }
 
+TEST(RestartVmmTest, TakesAnyNumberOfVms) {
+  const auto all = Parse({"restart-vmm"});
+  ASSERT_TRUE(std::holds_alternative<Options>(all));
+  EXPECT_EQ(std::get<Options>(all).command, Command::kRestartVmm);
+  EXPECT_THAT(std::get<Options>(all).restart_vms, IsEmpty());
+  const auto two = Parse({"restart-vmm", "vm1", "vm2"});
+  ASSERT_TRUE(std::holds_alternative<Options>(two));
+  EXPECT_THAT(std::get<Options>(two).restart_vms, ElementsAre("vm1", "vm2"));
+  EXPECT_FALSE(std::get<Options>(two).rehearsal);
+}
+
+TEST(RestartVmmTest, ARehearsalIsACheckOfOneVm) {
+  const auto options = Parse({"check", "--rehearse", "vm1"});
+  ASSERT_TRUE(std::holds_alternative<Options>(options));
+  EXPECT_EQ(std::get<Options>(options).command, Command::kRestartVmm);
+  EXPECT_THAT(std::get<Options>(options).restart_vms, ElementsAre("vm1"));
+  EXPECT_TRUE(std::get<Options>(options).rehearsal);
+}
+
 TEST(OverrideOptionTest, OverridesNothingByItself) {
   const auto options = Parse({"check"});
   ASSERT_TRUE(std::holds_alternative<Options>(options));

@@ -76,6 +76,8 @@ absl::Status SetHandover(const Options& options, HandoverSettings& handover) {
   const bool reads_or_writes_one =
       options.command == Command::kUpdate ||
       options.command == Command::kPrepare ||
+      options.command == Command::kRestartVmm ||
+      options.command == Command::kAbort ||
       (options.command == Command::kRestore && !options.hold_autostart);
   if (!reads_or_writes_one) return absl::OkStatus();
   LU_ASSIGN_OR_RETURN(

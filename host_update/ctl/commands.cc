@@ -2,9 +2,11 @@
 
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "absl/time/clock.h"
 #include "google/protobuf/struct.pb.h"
 #include "host_update/ctl/client.h"
@@ -84,14 +86,6 @@ Request TargetRequest(const Options& options) {
   }
   request.mutable_ways()->insert(options.ways.begin(), options.ways.end());
   return request;
-}
-
-int Check(Session& session) {
-  const Reply<CheckReport> check = session.Call(
-      &Client::Stub::Check, TargetRequest<v1::CheckRequest>(session.options));
-  if (!check.ok()) return session.Fail(*check.error);
-  session.Print(check.value, &CheckText);
-  return End(check.value.go() ? ExitCode::kOk : ExitCode::kNoGo);
 }
 
 int Plan(Session& session) {
@@ -250,6 +244,64 @@ int Watch(Session& session) {
                 absl::Now() + session.options.timeout.value_or(kFollowTimeout));
 }
 
+// `what` is what comes to pass, and to which VMs.
+int BeginRestart(Session& session, const std::vector<std::string>& vms,
+                 bool rehearsal, const std::string& what) {
+  if (!CanAsk(session)) return session.UsageError(kCantAsk);
+  if (const auto ended =
+          AskFor(session, absl::StrCat(what, " Type the host name to go on:"),
+                 session.console.host_name)) {
+    return *ended;
+  }
+  v1::RestartVmmRequest request;
+  for (const std::string& vm : vms) request.add_vms(vm);
+  request.set_rehearsal(rehearsal);
+  request.set_request_id(session.options.request_id);
+  request.set_reason(session.options.reason);
+  const Reply<v1::Operation> begun =
+      session.Call(&Client::Stub::RestartVmm, request);
+  return begun.ok() ? Begun(session, begun.value) : session.Fail(*begun.error);
+}
+
+int RestartVmm(Session& session) {
+  const std::vector<std::string>& vms = session.options.vms;
+  return BeginRestart(
+      session, vms, /*rehearsal=*/false,
+      absl::StrCat(vms.empty() ? "All VMs" : absl::StrJoin(vms, ", "),
+                   " will stand still, one after the other, each until a new "
+                   "QEMU has taken it over."));
+}
+
+int Check(Session& session) {
+  const std::string& vm = session.options.rehearse_vm;
+  const Reply<CheckReport> check = session.Call(
+      &Client::Stub::Check, TargetRequest<v1::CheckRequest>(session.options));
+  if (!check.ok()) return session.Fail(*check.error);
+  if (vm.empty()) {
+    session.Print(check.value, &CheckText);
+    return End(check.value.go() ? ExitCode::kOk : ExitCode::kNoGo);
+  }
+  // Only what concerns it: the rest of the host stays as it is.
+  CheckReport of_vm;
+  of_vm.set_go(true);
+  for (const Finding& finding : check.value.findings()) {
+    if (finding.subject() != vm) continue;
+    *of_vm.add_findings() = finding;
+    if (finding.severity() == Finding::ERROR) of_vm.set_go(false);
+  }
+  if (!of_vm.go()) {
+    session.Print(of_vm, &CheckText);
+    return End(ExitCode::kNoGo);
+  }
+  // The JSON is the rehearsal's, which has these findings as well.
+  if (!session.options.json) session.Print(of_vm, &CheckText);
+  return BeginRestart(
+      session, {vm}, /*rehearsal=*/true,
+      absl::StrCat("The rehearsal lets ", vm,
+                   " stand still until a new QEMU has taken it over, as in an "
+                   "update but with no kexec between."));
+}
+
 int Recover(Session& session) {
   v1::RecoverRequest request;
   request.set_vm(session.options.vm);
@@ -346,6 +398,8 @@ int RunCommand(const Options& options, const Console& console) {
                           &VmsText);
     case Command::kEnable:
       return Enable(session);
+    case Command::kRestartVmm:
+      return RestartVmm(session);
     case Command::kHistory:
       return History(session);
     case Command::kReport:

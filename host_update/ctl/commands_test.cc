@@ -461,6 +461,40 @@ TEST_F(CommandsTest, RecoverAndFinishNameTheVm) {
   EXPECT_EQ(fake_.finish_request.vm(), "db");
 }
 
+TEST_F(CommandsTest, RestartVmmSaysWhoStandsStillAndAsks) {
+  AddUpdate(v1::Operation::SUCCEEDED, 0);
+  options_.yes = false;
+  options_.vms = {"db", "web"};
+  EXPECT_THAT(Run(Command::kRestartVmm), ExitsWith(ExitCode::kUsage));
+
+  console_.in_terminal = true;
+  typed_ = {"kvm-13", "kvm-12"};
+  EXPECT_THAT(Run(Command::kRestartVmm), ExitsWith(ExitCode::kAborted));
+  EXPECT_THAT(err_, HasSubstr("db, web will stand still"));
+  EXPECT_THAT(fake_.calls, Not(Contains("RestartVmm")));
+  EXPECT_THAT(Run(Command::kRestartVmm), ExitsWith(ExitCode::kOk));
+  EXPECT_THAT(fake_.restart_request.vms(), ElementsAre("db", "web"));
+  EXPECT_FALSE(fake_.restart_request.rehearsal());
+}
+
+TEST_F(CommandsTest, ARehearsalComesAfterTheChecksWordOnThatVm) {
+  AddUpdate(v1::Operation::SUCCEEDED, 0);
+  options_.yes = true;
+  options_.rehearse_vm = "db";
+  Finding& finding = *fake_.check.add_findings();
+  finding.set_code("BLOCK_JOB");
+  finding.set_subject("db");
+  finding.set_severity(Finding::ERROR);
+  EXPECT_THAT(Run(Command::kCheck), ExitsWith(ExitCode::kNoGo));
+  EXPECT_THAT(out_, HasSubstr("BLOCK_JOB"));
+  EXPECT_THAT(fake_.calls, Not(Contains("RestartVmm")));
+
+  finding.set_subject("web");  // It has nothing to do with the rehearsal.
+  EXPECT_THAT(Run(Command::kCheck), ExitsWith(ExitCode::kOk));
+  EXPECT_THAT(fake_.restart_request.vms(), ElementsAre("db"));
+  EXPECT_TRUE(fake_.restart_request.rehearsal());
+}
+
 TEST_F(CommandsTest, RollbackGoesWhereTheLastSuccessfulUpdateCameFrom) {
   AddUpdate(v1::Operation::SUCCEEDED, 0);
   options_.yes = true;

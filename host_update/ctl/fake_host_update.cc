@@ -179,6 +179,13 @@ grpc::Status FakeHostUpdate::Finish(Context*, const v1::FinishRequest* request,
   return Answer("Finish", operations.at(0), response);
 }
 
+grpc::Status FakeHostUpdate::RestartVmm(Context*,
+                                        const v1::RestartVmmRequest* request,
+                                        v1::Operation* response) {
+  restart_request = *request;
+  return Answer("RestartVmm", operations.at(0), response);
+}
+
 grpc::Status FakeHostUpdate::EnableVm(Context*,
                                       const v1::EnableVmRequest* request,
                                       EnableReport* response) {

@@ -60,6 +60,7 @@ class FakeHostUpdate final : public v1::HostUpdate::Service {
   v1::RecoverRequest recover_request;
   v1::FinishRequest finish_request;
   v1::EnableVmRequest enable_request;
+  v1::RestartVmmRequest restart_request;
   std::vector<v1::WatchRequest> watch_requests;
 
  private:
@@ -91,6 +92,8 @@ class FakeHostUpdate final : public v1::HostUpdate::Service {
                        v1::Operation* response) override;
   grpc::Status Finish(Context*, const v1::FinishRequest* request,
                       v1::Operation* response) override;
+  grpc::Status RestartVmm(Context*, const v1::RestartVmmRequest* request,
+                          v1::Operation* response) override;
   grpc::Status EnableVm(Context*, const v1::EnableVmRequest* request,
                         EnableReport* response) override;
 

@@ -179,6 +179,14 @@ void AddCommands(CLI::App& app, Options& options, Commands& commands) {
   AddAppend(*check, options)->needs("--kernel");
   AddOverrideOption(*check, options.overrides);
   AddWayOption(*check, options.ways);
+  check
+      ->add_option("--rehearse", options.rehearse_vm,
+                   "Then take this VM into a new QEMU, as restart-vmm does: "
+                   "the cheapest rehearsal of an update. It stands still for a "
+                   "moment")
+      ->excludes("--kernel")
+      ->type_name("VM");
+  AddYes(*check, options);
 
   CLI::App* plan =
       add(Command::kPlan, "plan", "Say what an update would do, step by step");
@@ -239,6 +247,15 @@ void AddCommands(CLI::App& app, Options& options, Commands& commands) {
   enable->add_flag("--dry-run", options.dry_run,
                    "Only print what would change");
   AddReason(*enable, options);
+
+  CLI::App* restart =
+      add(Command::kRestartVmm, "restart-vmm",
+          "Take VMs into new QEMU processes of the installed version, one "
+          "after the other; each stands still for a moment");
+  restart->add_option("vm", options.vms,
+                      "Names or UUIDs; all that run or are paused if absent");
+  AddBegin(*restart, options);
+  AddYes(*restart, options);
 
   CLI::App* rollback =
       add(Command::kRollback, "rollback",

@@ -32,6 +32,7 @@ enum class Command {
   kRecover,
   kFinish,
   kEnable,
+  kRestartVmm,
   kRollback,
   kVersion,
 };
@@ -56,11 +57,13 @@ struct Options {
   std::string reason;                  // what begins or ends an operation
   std::string request_id;              // what begins an operation
   bool no_wait = false;                // what begins an operation
-  bool yes = false;                    // update, rollback, finish
+  bool yes = false;                    // what asks before it begins
   std::string id;                      // watch, report; empty: the last one.
   bool undo = false;                   // enable
   bool dry_run = false;                // enable
   std::string vm;                      // recover, finish; empty: all.
+  std::vector<std::string> vms;        // restart-vmm; empty: all.
+  std::string rehearse_vm;             // check; empty: none.
   uint32_t limit = 0;                  // history; 0: the daemon's default.
 };
 

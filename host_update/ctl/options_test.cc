@@ -120,6 +120,9 @@ TEST(OptionsTest, TakesIdsAndNames) {
   EXPECT_EQ(Parsed({"recover", "db"}).vm, "db");
   EXPECT_EQ(Parsed({"finish", "db"}).vm, "db");
   EXPECT_EQ(Parsed({"history", "--limit=3"}).limit, 3);
+  EXPECT_THAT(Parsed({"restart-vmm", "db", "web", "--yes"}).vms,
+              ElementsAre("db", "web"));
+  EXPECT_EQ(Parsed({"check", "--rehearse", "db"}).rehearse_vm, "db");
 }
 
 TEST(OptionsTest, AnUpdateWithoutKernelOrInitrdIsAUsageErrorThatSaysSo) {
@@ -132,6 +135,8 @@ TEST(OptionsTest, AnUpdateWithoutKernelOrInitrdIsAUsageErrorThatSaysSo) {
   EXPECT_EQ(Parsed({"check"}).kernel, "");
   EXPECT_THAT(UsageError({"check", "--initrd=/i"}), HasSubstr("--kernel"));
   EXPECT_THAT(UsageError({"check", "--append=a"}), HasSubstr("--kernel"));
+  EXPECT_THAT(UsageError({"check", "--rehearse=db", "--kernel=/k"}),
+              HasSubstr("--kernel"));
 }
 
 TEST(OptionsTest, WhatTheApiWouldRefuseIsAUsageError) {

@@ -126,6 +126,7 @@ std::string ProgressText(const v1::Event& event, size_t columns) {
 
 std::string OperationText(const v1::Operation& operation) {
   if (operation.has_report()) return ReportText(operation.report());
+  if (operation.has_restart()) return RestartText(operation.restart());
   std::string text = absl::StrCat(
       "Operation ", operation.id(), " (", KindWord(operation.kind()),
       operation.vm().empty() ? "" : absl::StrCat(" ", operation.vm()),

@@ -100,6 +100,29 @@ TEST(ProgressTextTest, IsOneLineCutBetweenCharacters) {
   EXPECT_EQ(ProgressText(event, whole.size()), whole);
 }
 
+TEST(OperationTextTest, IsTheRestartsReportIfThatIsThere) {
+  v1::Operation operation;
+  operation.mutable_restart()->set_rehearsal(true);
+  operation.mutable_restart()->set_restart_id("re-1");
+  RestartedVm& vm = *operation.mutable_restart()->add_vms();
+  vm.mutable_vm()->set_name("db");
+  vm.mutable_vm()->set_result(VmReport::RESTORED);
+  vm.mutable_vm()->set_blackout_s(0.41);
+  vm.set_result(RestartedVm::RESTARTED);
+  vm.set_qemu_before("10.0.2");
+  vm.set_qemu_after("10.0.13");
+  const std::string text = OperationText(operation);
+  EXPECT_THAT(text, HasSubstr("Rehearsal re-1"));
+  EXPECT_THAT(text, HasSubstr("blackout    0.41 s"));
+  EXPECT_THAT(text, HasSubstr("QEMU 10.0.2, process 0 -> QEMU 10.0.13"));
+
+  vm.set_result(RestartedVm::NOT_BACK);
+  vm.set_reason("no such device");
+  vm.mutable_vm()->set_next_step("mend it");
+  EXPECT_THAT(OperationText(operation),
+              HasSubstr("db: NOT BACK: no such device\n      next: mend it"));
+}
+
 TEST(OperationTextTest, IsTheReportIfThereIsOne) {
   v1::Operation operation;
   operation.set_id("op-1");

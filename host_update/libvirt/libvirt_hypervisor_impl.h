@@ -35,6 +35,10 @@ class LibvirtHypervisor : public Hypervisor {
                                          absl::Time deadline) override;
   absl::Status Pause(const VmRef& vm, absl::Time deadline) override;
   absl::StatusOr<SavedVm> Save(const VmRef& vm, absl::Time deadline) override;
+  absl::StatusOr<VmProcess> FindProcess(const VmRef& vm,
+                                        absl::Time deadline) override;
+  absl::Status EndProcess(const VmRef& vm, const VmProcess& process,
+                          absl::Time deadline) override;
   absl::Status Resume(const VmRef& vm, bool run, absl::Time deadline) override;
   void EndAbandonedRestore(const VmRef& vm, absl::Time deadline) override;
   absl::Status Restore(const RestorableVm& vm, absl::Time deadline) override;
@@ -90,6 +94,12 @@ class LibvirtHypervisor : public Hypervisor {
   absl::Status SaveWith(const VmRef& vm, const std::string& what,
                         const std::function<int(virDomain*)>& save,
                         absl::Time deadline);
+
+  // Whether ending the QEMU of `vm` is what its saved state waits for.
+  absl::Status CheckBeforeEnd(const VmRef& vm, absl::Time deadline);
+
+  // Waits until libvirt takes the VM for off, or doesn't know it any more.
+  absl::Status WaitUntilOff(const VmRef& vm, absl::Time deadline);
 
   // Kills the domain's QEMU. OK if it has none.
   absl::Status Destroy(const VmRef& vm, absl::Time deadline);

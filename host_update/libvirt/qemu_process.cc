@@ -50,6 +50,23 @@ absl::StatusOr<uint32_t> EffectiveId(absl::string_view status,
   return absl::InternalError(absl::StrCat("/proc/PID/status has no ", key));
 }
 
+// Field 22 of /proc/PID/stat. Field 2, the program's name, may have blanks and
+// parentheses in it.
+absl::StatusOr<uint64_t> StartTime(absl::string_view stat) {
+  const size_t name_end = stat.rfind(')');
+  if (name_end != absl::string_view::npos) {
+    const std::vector<absl::string_view> fields =
+        absl::StrSplit(stat.substr(name_end + 1), ' ', absl::SkipEmpty());
+    constexpr size_t kStartTime = 22 - 3;  // fields[0] is number 3.
+    uint64_t started = 0;
+    if (fields.size() > kStartTime &&
+        absl::SimpleAtoi(fields[kStartTime], &started)) {
+      return started;
+    }
+  }
+  return absl::InternalError("/proc/PID/stat has no start time");
+}
+
 // "start-end" as in /proc/PID/maps and map_files. kNotFound: nothing there.
 absl::StatusOr<std::string> FindMapping(absl::string_view maps,
                                         uint64_t address) {
@@ -133,6 +150,9 @@ absl::StatusOr<QemuProcess> FindQemuProcess(const VmRef& vm,
       ReadFile(ProcPath(process.pid, "status"), kMostProcBytes));
   LU_ASSIGN_OR_RETURN(process.uid, EffectiveId(status, "Uid:"));
   LU_ASSIGN_OR_RETURN(process.gid, EffectiveId(status, "Gid:"));
+  LU_ASSIGN_OR_RETURN(const std::string stat,
+                      ReadFile(ProcPath(process.pid, "stat"), kMostProcBytes));
+  LU_ASSIGN_OR_RETURN(process.started, StartTime(stat));
   return process;
 }
 

@@ -23,6 +23,7 @@ struct QemuProcess {
   pid_t pid = -1;
   uid_t uid = 0;  // Effective.
   gid_t gid = 0;
+  uint64_t started = 0;  // Clock ticks after boot.
 };
 
 // By libvirt's pid file in `pid_directory`, which only root can write; the

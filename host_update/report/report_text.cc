@@ -71,6 +71,22 @@ std::string GuestClockText(const VmReport& vm) {
   return absl::StrCat("      ", text, "\n");
 }
 
+const char* ResultSentence(const RestartReport& report) {
+  switch (report.result()) {
+    case RestartReport::RESTARTED:
+      return report.rehearsal() ? "it went over into a new QEMU and runs on"
+                                : "every VM runs on in a new QEMU";
+    case RestartReport::UNHARMED:
+      return "not every VM went into a new QEMU; the others run as before";
+    case RestartReport::VM_NOT_BACK:
+      return "A VM DOES NOT RUN";
+    case RestartReport::STOPPED:
+      return "stopped on request; every VM runs";
+    default:
+      return "unknown";
+  }
+}
+
 std::string VmText(const VmReport& vm) {
   if (vm.result() != VmReport::RESTORED) {
     return absl::StrCat("  ", vm.name(), ": NOT RESTORED: ", vm.reason(), "\n",
@@ -244,6 +260,48 @@ std::string StatusText(const HostStatus& status) {
                           ResultSentence(last.result()));
   } else {
     absl::StrAppend(&text, "Last   no update on record\n");
+  }
+  return text;
+}
+
+std::string RestartText(const RestartReport& report) {
+  std::string text = absl::StrFormat(
+      "%s %s, begun %s: %s\n", report.rehearsal() ? "Rehearsal" : "Restart",
+      report.restart_id(), report.started_at(), ResultSentence(report));
+  if (!report.reason().empty()) {
+    absl::StrAppend(&text, "  reason: ", report.reason(), "\n");
+  }
+  for (const RestartedVm& vm : report.vms()) {
+    const std::string& name = vm.vm().name();
+    switch (vm.result()) {
+      case RestartedVm::RESTARTED:
+        absl::StrAppend(&text, VmText(vm.vm()));
+        absl::StrAppendFormat(
+            &text,
+            "      QEMU %s, process %d -> QEMU %s, process %d; the old one "
+            "took %.2f s to end\n",
+            vm.qemu_before(), vm.pid_before(), vm.qemu_after(), vm.pid_after(),
+            vm.end_s());
+        break;
+      case RestartedVm::NOT_BACK:
+        absl::StrAppend(&text, "  ", name, ": NOT BACK: ", vm.reason(),
+                        "\n      next: ", vm.vm().next_step(), "\n");
+        break;
+      case RestartedVm::REFUSED:
+        absl::StrAppend(&text, "  ", name, ": left alone: ", vm.reason(), "\n");
+        break;
+      default:
+        absl::StrAppend(&text, "  ", name, ": runs on as before: ", vm.reason(),
+                        "\n");
+        break;
+    }
+    for (const Finding& finding : vm.findings()) {
+      absl::StrAppend(&text, "      ", SeverityWord(finding.severity()), " ",
+                      finding.code(), ": ", finding.message(), "\n");
+      if (!finding.remedy().empty()) {
+        absl::StrAppend(&text, "        fix: ", finding.remedy(), "\n");
+      }
+    }
   }
   return text;
 }

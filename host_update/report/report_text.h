@@ -16,6 +16,7 @@ std::string PlanText(const UpdatePlan& plan);
 std::string CheckAndPlanText(const UpdatePlan& plan);
 std::string ReportText(const UpdateReport& report);
 std::string StatusText(const HostStatus& status);
+std::string RestartText(const RestartReport& report);
 std::string EnableText(const EnableReport& report);
 
 }  // namespace live_update

@@ -229,6 +229,40 @@ TEST_F(ConnectionTest, AnUpdateIsHandedToAWorkerAndWatched) {
   EXPECT_EQ(ended->reason(), "CVE-2026-1");
 }
 
+TEST_F(ConnectionTest, ARestartEndsWithItsReport) {
+  grpc::ClientContext context;
+  SetDeadline(context);
+  v1::RestartVmmRequest request;
+  request.add_vms("vm1");
+  request.add_vms("vm2");
+  v1::Operation operation;
+  ASSERT_TRUE(stub_->RestartVmm(&context, request, &operation).ok());
+  EXPECT_EQ(operation.kind(), v1::Operation::RESTART_VMM);
+  EXPECT_EQ(operation.vm(), "vm1 vm2");
+  EXPECT_TRUE(operation.abortable());
+  WorkerRequest asked;
+  const UniqueFd worker = workers_.Next(&asked);
+  EXPECT_EQ(asked.restart_vmm().restart_id(), operation.id());
+  EXPECT_EQ(asked.restart_vmm().request().vms_size(), 2);
+
+  WorkerReply::Result result;
+  result.mutable_restart()->set_result(RestartReport::UNHARMED);
+  RestartedVm& done = *result.mutable_restart()->add_vms();
+  done.mutable_vm()->set_name("vm1");
+  done.set_result(RestartedVm::RESTARTED);
+  RestartedVm& refused = *result.mutable_restart()->add_vms();
+  refused.mutable_vm()->set_name("vm2");
+  refused.set_result(RestartedVm::REFUSED);
+  refused.set_reason("BLOCK_JOB");
+  Answer(worker, ExitCode::kFailedUnharmed, result);
+  Watch(operation.id());
+  const auto ended = store_->Get(operation.id());
+  EXPECT_EQ(ended->state(), v1::Operation::FAILED);
+  EXPECT_EQ(ended->error(), "vm2: BLOCK_JOB");
+  EXPECT_EQ(ended->restart().vms_size(), 2);
+  EXPECT_FALSE(store_->List(1)[0].has_restart());
+}
+
 TEST_F(ConnectionTest, WhoMayOnlyLookChangesNothing) {
   const auto reader = Connect(Access::kRead);
   v1::Operation operation;
@@ -252,6 +286,8 @@ TEST_F(ConnectionTest, WhoMayOnlyLookChangesNothing) {
   EXPECT_EQ(call(&Stub::Recover, v1::RecoverRequest(), v1::Operation()),
             grpc::StatusCode::PERMISSION_DENIED);
   EXPECT_EQ(call(&Stub::Finish, v1::FinishRequest(), v1::Operation()),
+            grpc::StatusCode::PERMISSION_DENIED);
+  EXPECT_EQ(call(&Stub::RestartVmm, v1::RestartVmmRequest(), v1::Operation()),
             grpc::StatusCode::PERMISSION_DENIED);
   EXPECT_EQ(call(&Stub::ListOperations, v1::ListOperationsRequest(),
                  v1::ListOperationsResponse()),

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "absl/strings/str_replace.h"
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
@@ -368,6 +369,20 @@ grpc::Status HostUpdateService::Finish(Context* context,
   asked.set_vm(request->vm());
   WorkerRequest worker;
   *worker.mutable_finish() = *request;
+  return Start(std::move(asked), std::move(worker), operation);
+}
+
+grpc::Status HostUpdateService::RestartVmm(Context*,
+                                           const v1::RestartVmmRequest* request,
+                                           v1::Operation* operation) {
+  if (grpc::Status may = MayManage("RestartVmm"); !may.ok()) return may;
+  const std::string vms = absl::StrJoin(request->vms(), " ");
+  Audit(request->rehearsal() ? "RestartVmm (rehearsal)" : "RestartVmm",
+        vms.empty() ? "all VMs" : vms, request->reason());
+  v1::Operation asked = OperationOf(v1::Operation::RESTART_VMM, *request);
+  asked.set_vm(vms);
+  WorkerRequest worker;
+  *worker.mutable_restart_vmm()->mutable_request() = *request;
   return Start(std::move(asked), std::move(worker), operation);
 }
 

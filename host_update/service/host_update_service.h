@@ -59,6 +59,8 @@ class HostUpdateService : public v1::HostUpdate::Service {
                        v1::Operation* operation) override;
   grpc::Status Finish(Context*, const v1::FinishRequest* request,
                       v1::Operation* operation) override;
+  grpc::Status RestartVmm(Context*, const v1::RestartVmmRequest* request,
+                          v1::Operation* operation) override;
   grpc::Status EnableVm(Context* context, const v1::EnableVmRequest* request,
                         EnableReport* report) override;
 

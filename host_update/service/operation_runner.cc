@@ -59,11 +59,31 @@ Ending EndingOf(const UpdateReport& report, ExitCode exit_code) {
   return ending;
 }
 
+Ending EndingOf(const RestartReport& report, ExitCode exit_code) {
+  Ending ending;
+  ending.exit_code = static_cast<int>(exit_code);
+  ending.restart = report;
+  std::vector<std::string> reasons;
+  if (!report.reason().empty()) reasons.push_back(report.reason());
+  for (const RestartedVm& vm : report.vms()) {
+    if (vm.result() == RestartedVm::RESTARTED) continue;
+    std::string next;
+    if (!vm.vm().next_step().empty()) {
+      next = absl::StrCat("; next: ", vm.vm().next_step());
+    }
+    reasons.push_back(absl::StrCat(vm.vm().name(), ": ", vm.reason(), next));
+  }
+  ending.error = absl::StrJoin(reasons, "; ");
+  return ending;
+}
+
 Ending EndingOf(const WorkerReply::Result& result, bool was_aborted) {
   const auto code = static_cast<ExitCode>(result.exit_code());
   Ending ending;
   if (result.has_report()) {
     ending = EndingOf(result.report(), code);
+  } else if (result.has_restart()) {
+    ending = EndingOf(result.restart(), code);
   } else {
     ending.exit_code = result.exit_code();
     ending.error =
@@ -109,6 +129,9 @@ absl::StatusOr<v1::Operation> OperationRunner::Start(v1::Operation operation,
   if (!is_new) return begun;
   if (request.has_update()) {
     request.mutable_update()->set_update_id(begun.id());
+  }
+  if (request.has_restart_vmm()) {
+    request.mutable_restart_vmm()->set_restart_id(begun.id());
   }
   absl::StatusOr<std::unique_ptr<WorkerCall>> call = workers_.Begin(request);
   if (!call.ok()) {
@@ -197,8 +220,11 @@ Ending OperationRunner::SettleInThisBoot(const v1::Operation& operation) {
         "; give `host-update abort` as root");
     return ending;
   }
-  ending.error = absl::StrCat("interrupted in phase ", operation.phase(),
-                              ", and taken back: VMs run as before");
+  ending.error = absl::StrCat(
+      "interrupted in phase ", operation.phase(),
+      operation.kind() == v1::Operation::RESTART_VMM
+          ? "; the VM under way was taken back, or taken on into its new QEMU"
+          : ", and taken back: VMs run as before");
   return ending;
 }
 

@@ -120,7 +120,8 @@ absl::StatusOr<v1::Operation> OperationStore::Begin(v1::Operation operation,
   operation.set_state(v1::Operation::RUNNING);
   operation.set_phase("check");
   operation.set_abortable(operation.kind() == v1::Operation::UPDATE ||
-                          operation.kind() == v1::Operation::PREPARE);
+                          operation.kind() == v1::Operation::PREPARE ||
+                          operation.kind() == v1::Operation::RESTART_VMM);
   operation.set_started_at(NowText());
   operation.set_boot_id(ThisBootId());
   StoredOperation& stored = operations_[operation.id()];
@@ -163,6 +164,9 @@ void OperationStore::End(const std::string& id, const Ending& ending) {
   operation.set_error(ending.error);
   operation.set_ended_at(NowText());
   if (ending.report.has_value()) *operation.mutable_report() = *ending.report;
+  if (ending.restart.has_value()) {
+    *operation.mutable_restart() = *ending.restart;
+  }
   AddEvent(found->second, EndMessage(ending));
   if (absl::Status written = Write(found->second); !written.ok()) {
     LogWarning(written.message());
@@ -221,6 +225,7 @@ std::vector<v1::Operation> OperationStore::List(size_t limit) const {
   for (const auto& [id, stored] : operations_) {
     all.push_back(stored.operation());
     all.back().clear_report();
+    all.back().clear_restart();
   }
   std::sort(all.begin(), all.end(),
             [](const auto& a, const auto& b) { return IsOlder(b, a); });

@@ -27,6 +27,7 @@ struct Ending {
   int exit_code = 1;
   std::string error;
   std::optional<UpdateReport> report;
+  std::optional<RestartReport> restart;
 };
 
 // Thread-safe.

@@ -27,6 +27,7 @@ constexpr size_t kLongestPath = 4096;
 constexpr size_t kLongestVm = 256;  // libvirt's names are shorter.
 constexpr int kMostOverrides = 32;
 constexpr size_t kMostWays = 1024;
+constexpr int kMostVms = 4096;
 constexpr double kLongestBlackout = 86400;  // Seconds.
 
 bool IsPrintable(const std::string& text) {
@@ -115,6 +116,25 @@ absl::Status SetUpdate(const WorkerRequest::Update& update, Options& options) {
   return absl::OkStatus();
 }
 
+absl::Status SetRestart(const WorkerRequest::RestartVmm& restart,
+                        Options& options) {
+  if (!IsUpdateId(restart.restart_id())) {
+    return absl::InvalidArgumentError("the restart has no proper id");
+  }
+  options.request.update_id = restart.restart_id();
+  options.rehearsal = restart.request().rehearsal();
+  const auto& vms = restart.request().vms();
+  if (vms.size() > kMostVms) {
+    return absl::InvalidArgumentError(
+        absl::StrCat(vms.size(), " VMs are named; at most ", kMostVms));
+  }
+  for (const std::string& vm : vms) {
+    if (vm.empty()) return absl::InvalidArgumentError("a VM without a name");
+    LU_RETURN_IF_ERROR(SetVm(vm, options.restart_vms.emplace_back()));
+  }
+  return absl::OkStatus();
+}
+
 }  // namespace
 
 absl::StatusOr<Options> OptionsOf(const WorkerRequest& request,
@@ -177,6 +197,10 @@ absl::StatusOr<Options> OptionsOf(const WorkerRequest& request,
         return absl::InvalidArgumentError("which VM is to be enabled?");
       }
       LU_RETURN_IF_ERROR(SetVm(request.enable().vm(), options.enable_vm));
+      return options;
+    case WorkerRequest::kRestartVmm:
+      options.command = Command::kRestartVmm;
+      LU_RETURN_IF_ERROR(SetRestart(request.restart_vmm(), options));
       return options;
     case WorkerRequest::REQUEST_NOT_SET:
       break;

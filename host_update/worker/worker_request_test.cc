@@ -19,6 +19,7 @@ using ::live_update::testing::IsOk;
 using ::live_update::testing::StatusIs;
 using ::testing::_;
 using ::testing::ElementsAre;
+using ::testing::IsEmpty;
 
 WorkerRequest Update() {
   WorkerRequest request;
@@ -77,6 +78,33 @@ TEST(WorkerRequestTest, RecoverAndFinishNameTheirVm) {
   request.mutable_finish()->set_vm("vm3");
   EXPECT_EQ(OptionsOf(request, {})->discard_vm, "vm3");
   request.mutable_finish()->clear_vm();
+  EXPECT_THAT(OptionsOf(request, {}),
+              StatusIs(absl::StatusCode::kInvalidArgument, _));
+}
+
+TEST(WorkerRequestTest, RestartVmmNamesItsVms) {
+  WorkerRequest request;
+  request.mutable_restart_vmm()->set_restart_id("7f3a91");
+  auto& asked = *request.mutable_restart_vmm()->mutable_request();
+  asked.set_rehearsal(true);
+  EXPECT_THAT(OptionsOf(request, {})->restart_vms, IsEmpty());
+  asked.add_vms("vm1");
+  asked.add_vms("vm2");
+  const absl::StatusOr<Options> options = OptionsOf(request, {});
+  ASSERT_THAT(options, IsOk());
+  EXPECT_EQ(options->command, Command::kRestartVmm);
+  EXPECT_EQ(options->request.update_id, "7f3a91");
+  EXPECT_TRUE(options->rehearsal);
+  EXPECT_THAT(options->restart_vms, ElementsAre("vm1", "vm2"));
+
+  for (const std::string& bad :
+       {std::string(), std::string("a\nb"), std::string(257, 'v')}) {
+    asked.set_vms(1, bad);
+    EXPECT_THAT(OptionsOf(request, {}),
+                StatusIs(absl::StatusCode::kInvalidArgument, _));
+  }
+  asked.set_vms(1, "vm2");
+  request.mutable_restart_vmm()->set_restart_id("../x");
   EXPECT_THAT(OptionsOf(request, {}),
               StatusIs(absl::StatusCode::kInvalidArgument, _));
 }

@@ -54,6 +54,9 @@ void WorkerSession::Put(const google::protobuf::Message& message,
     *result_.mutable_status() = *status;
   } else if (const auto* enable = dynamic_cast<const EnableReport*>(&message)) {
     *result_.mutable_enable() = *enable;
+  } else if (const auto* restart =
+                 dynamic_cast<const RestartReport*>(&message)) {
+    *result_.mutable_restart() = *restart;
   }
 }
 

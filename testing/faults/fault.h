@@ -1,7 +1,8 @@
 // One fault, armed by the environment: HOST_UPDATE_FAULT=POINT:ACTION.
 //
 //   POINT   a phase (prepare, pause, save, commit, jump, restore, resume), met
-//           on entering it; or CALL@VM with CALL one of pause, save, restore
+//           on entering it; or CALL@VM with CALL one of pause, save, end,
+//           restore
 //   ACTION  error   an absl::InternalError
 //           kill    SIGKILL of this process
 //           stall   nothing until the deadline (a phase: for ever)

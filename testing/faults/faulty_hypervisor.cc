@@ -18,6 +18,14 @@ absl::StatusOr<SavedVm> FaultyHypervisor::Save(const VmRef& vm,
   return real_->Save(vm, deadline);
 }
 
+absl::Status FaultyHypervisor::EndProcess(const VmRef& vm,
+                                          const VmProcess& process,
+                                          absl::Time deadline) {
+  LU_RETURN_IF_ERROR(
+      MeetFault(fault_, absl::StrCat("end@", vm.name), deadline));
+  return real_->EndProcess(vm, process, deadline);
+}
+
 absl::Status FaultyHypervisor::Restore(const RestorableVm& vm,
                                        absl::Time deadline) {
   LU_RETURN_IF_ERROR(

@@ -10,7 +10,7 @@
 namespace live_update::testing {
 
 // A hypervisor in front of another one, with faults at its calls for one VM:
-// "pause@vm2", "save@vm2", "restore@vm2".
+// "pause@vm2", "save@vm2", "end@vm2", "restore@vm2".
 class FaultyHypervisor final : public Hypervisor {
  public:
   // `real` must outlive it.
@@ -33,6 +33,12 @@ class FaultyHypervisor final : public Hypervisor {
   }
   absl::Status Pause(const VmRef& vm, absl::Time deadline) override;
   absl::StatusOr<SavedVm> Save(const VmRef& vm, absl::Time deadline) override;
+  absl::StatusOr<VmProcess> FindProcess(const VmRef& vm,
+                                        absl::Time deadline) override {
+    return real_->FindProcess(vm, deadline);
+  }
+  absl::Status EndProcess(const VmRef& vm, const VmProcess& process,
+                          absl::Time deadline) override;
   absl::Status Resume(const VmRef& vm, bool run, absl::Time deadline) override {
     return real_->Resume(vm, run, deadline);
   }
