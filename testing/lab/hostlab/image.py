@@ -166,7 +166,7 @@ def _mmdebstrap(tree, scratch, resolved):
         ("setup", f'install -D -m 644 "{pin}" "$1/etc/apt/preferences.d/backports"'),
         ("essential", f'cp -r "{OVERLAY}/usr" "$1/"'),
         ("customize", f'cp -r "{OVERLAY}/etc" "$1/"'),
-        ("customize", 'for f in "$1"/etc/libvirt/*.append; do cat "$f" >> "${f%.append}"; rm "$f"; done'),
+        ("customize", 'for f in "$1"/etc/*/*.append; do cat "$f" >> "${f%.append}"; rm "$f"; done'),
         ("customize", 'mkdir -p "$1/var/lib/host-update/ram" "$1/var/log/guests" "$1/var/lib/guests" '
                       '"$1/var/log/journal" "$1/mnt/payload"; echo host > "$1/etc/hostname"; '
                       'echo "127.0.0.1 localhost host" > "$1/etc/hosts"; : > "$1/etc/machine-id"'),
