@@ -215,8 +215,8 @@ absl::StatusOr<KernelReading> TryToRead(const UniqueFd& file) {
   if (!answer.ok()) kill(pid, SIGKILL);
   int status = 0;
   while (waitpid(pid, &status, 0) < 0) {
-    if (errno != EINTR)
-      return absl::ErrnoToStatus(errno, "wait for the reader");
+    if (errno == EINTR) continue;
+    return absl::ErrnoToStatus(errno, "wait for the reader");
   }
   LU_RETURN_IF_ERROR(answer.status());
   LU_RETURN_IF_ERROR(EndOf(status));
