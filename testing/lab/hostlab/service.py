@@ -32,7 +32,7 @@ class Service:
         self.host = host
 
     def install(self):
-        self.host.sh(f"dpkg -i {PAYLOAD}/host-update.deb", 180)
+        self.host.sh(f"dpkg -i {PAYLOAD}/host-update.deb", BOOT_S)
         self.host.put_file(CONFIG, f"backend = {self.host.flavor.name}\n")
 
     def put_hook(self, when, name, script):
