@@ -372,10 +372,12 @@ grpc::Status HostUpdateService::Finish(Context* context,
   return Start(std::move(asked), std::move(worker), operation);
 }
 
-grpc::Status HostUpdateService::RestartVmm(Context*,
+grpc::Status HostUpdateService::RestartVmm(Context* context,
                                            const v1::RestartVmmRequest* request,
                                            v1::Operation* operation) {
-  if (grpc::Status may = MayManage("RestartVmm"); !may.ok()) return may;
+  if (grpc::Status may = MayManage(*context, "RestartVmm"); !may.ok()) {
+    return may;
+  }
   const std::string vms = absl::StrJoin(request->vms(), " ");
   Audit(request->rehearsal() ? "RestartVmm (rehearsal)" : "RestartVmm",
         vms.empty() ? "all VMs" : vms, request->reason());
