@@ -166,12 +166,10 @@ std::string PlanText(const UpdatePlan& plan) {
       absl::StrAppendFormat(&text, ", stands still for about %.1f s",
                             vm.predicted_blackout_s());
     }
-    absl::StrAppend(&text, vm.why().empty() ? "" : "; ", vm.why(), "
-");
+    absl::StrAppend(&text, vm.why().empty() ? "" : "; ", vm.why(), "\n");
     if (!vm.choices().empty()) {
       absl::StrAppend(&text, "      can be carried by: ",
-                      absl::StrJoin(vm.choices(), ", "), "
-");
+                      absl::StrJoin(vm.choices(), ", "), "\n");
     }
   }
   for (const std::string& step : plan.steps()) {
