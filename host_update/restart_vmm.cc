@@ -13,6 +13,7 @@
 #include "base/log.h"
 #include "base/status_macros.h"
 #include "host_update/backend.h"
+#include "host_update/guests.h"
 #include "host_update/identity.h"
 #include "host_update/journal.h"
 #include "host_update/phase_recorder.h"
@@ -256,6 +257,7 @@ class Restart {
           absl::StrCat(vm.name(), ": announce NICs: ", status.message()));
     }
     vm.set_resume_s(SecondsBetween(start, deps_.clock->Sample()));
+    vm.MergeFrom(WakeGuest(vm_.record, vm.blackout_s(), deps_));
     SettleVm(vm_, *incoming_, deps_, vm);
     if (auto now = deps_.hypervisor->FindProcess(Ref(), deadline); now.ok()) {
       report_.set_pid_after(now->pid);
