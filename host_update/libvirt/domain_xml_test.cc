@@ -4,6 +4,7 @@
 #include "host_update/libvirt/domain_xml.h"
 
 #include <string>
+#include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_replace.h"
@@ -118,6 +119,40 @@ TEST(ReadDomainXmlTest, NamesWhatDoesNotSurvive) {
                           "hostdev usb", "shmem frames"));
   EXPECT_TRUE(facts.hugepages);
   EXPECT_FALSE(facts.aux_ram_share);
+}
+
+TEST(ReadDomainXmlTest, NamesWhatSpecialHardwareOrHostProcessesHold) {
+  const std::pair<const char*, const char*> kinds[] = {
+      {"<launchSecurity type='sev-snp'/>", "launchSecurity sev-snp"},
+      {"<launchSecurity type='tdx'/>", "launchSecurity tdx"},
+      {"<devices><disk type='vhostvdpa'><target dev='vda'/></disk></devices>",
+       "disk vhostvdpa vda"},
+      {"<devices><memory model='nvdimm'/></devices>", "memory nvdimm"},
+      {"<devices><memory model='virtio-mem'/></devices>", "memory virtio-mem"},
+      {"<devices><memory model='sgx-epc'/></devices>", "memory sgx-epc"},
+      {"<devices><lease><key>lock</key></lease></devices>", "lease lock"},
+      {"<devices><crypto model='virtio'/></devices>", "crypto virtio"},
+      {"<devices><hostdev mode='subsystem' type='scsi'/></devices>",
+       "hostdev scsi"},
+  };
+  for (const auto& [xml, name] : kinds) {
+    ASSERT_OK_AND_ASSIGN(
+        const DomainFacts facts,
+        ReadDomainXml(absl::StrCat("<domain>", xml, "</domain>")));
+    EXPECT_THAT(facts.unsupported, ElementsAre(name)) << xml;
+  }
+}
+
+TEST(ReadDomainXmlTest, CarriesDevicesWhoseStateQemuKeeps) {
+  ASSERT_OK_AND_ASSIGN(
+      const DomainFacts facts,
+      ReadDomainXml("<domain><devices><memory model='dimm'/>"
+                    "<tpm><backend type='emulator'/></tpm>"
+                    "<interface type='user'/><watchdog model='i6300esb'/>"
+                    "<rng model='virtio'/><input type='tablet' bus='usb'/>"
+                    "<disk type='file'><target dev='vda'/></disk>"
+                    "</devices></domain>"));
+  EXPECT_THAT(facts.unsupported, IsEmpty());
 }
 
 TEST(ReadDomainXmlTest, NamesEachHostInterfaceOnce) {

@@ -12,8 +12,14 @@
 //   address=…                  with guest.address=, and an echo server on TCP
 //   7000 FAIL …                         should never be seen
 //
+//   With guest.see=1 what machine.h says; with guest.plugged=1, once memory has
+//   been plugged in, PLUGGED pass=… sum=… bad=… for a pattern in that; with
+//   guest.dial=ADDRESS:PORT what network.h says.
+//
 // Words of the kernel command line: guest.seed, guest.fill (per cent of free
-// memory), guest.tick_ms, guest.verify_mib (per tick), guest.address.
+// memory), guest.tick_ms, guest.verify_mib (per tick), guest.address,
+// guest.disk (its name, if it is not vda), guest.see, guest.plugged,
+// guest.dial, guest.count (a terminal to count on).
 
 #include <fcntl.h>
 #include <sys/mman.h>
@@ -26,6 +32,7 @@
 #include <algorithm>
 #include <atomic>
 #include <chrono>
+#include <cstddef>
 #include <cstdint>
 #include <cstdlib>
 #include <filesystem>
@@ -38,6 +45,7 @@
 #include "testing/lab/guest/clocks.h"
 #include "testing/lab/guest/console.h"
 #include "testing/lab/guest/disk_records.h"
+#include "testing/lab/guest/machine.h"
 #include "testing/lab/guest/memory_pattern.h"
 #include "testing/lab/guest/network.h"
 
@@ -97,6 +105,13 @@ void LoadModules() {
   }
 }
 
+// Some devices are found only after their module has been loaded.
+void WaitFor(const std::string& path) {
+  for (int i = 0; i < 100 && !std::filesystem::exists(path); ++i) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(100));
+  }
+}
+
 std::span<uint64_t> AllocateShareOfFreeMemory(uint64_t percent) {
   struct sysinfo memory {};
   sysinfo(&memory);
@@ -135,6 +150,30 @@ void VerifyForever(const MemoryPattern& pattern, uint64_t words_per_step,
   }
 }
 
+// Waits until there is more memory than at the start, fills most of what is
+// free then, which the kernel takes from the new memory first
+// (memhp_default_state=online_movable), and verifies it for ever.
+void FillPluggedMemory(uint64_t seed) {
+  struct sysinfo memory {};
+  sysinfo(&memory);
+  const uint64_t at_start = memory.totalram;
+  constexpr uint64_t kPlugged = uint64_t{64} << 20;
+  while (memory.totalram < at_start + kPlugged) {
+    std::this_thread::sleep_for(std::chrono::seconds(1));
+    sysinfo(&memory);
+  }
+  const MemoryPattern pattern(AllocateShareOfFreeMemory(60), seed);
+  for (uint64_t pass = 1;; ++pass) {
+    MemoryPattern::Verdict verdict;
+    for (uint64_t at = 0; at < pattern.size(); at += kWordsPerMib) {
+      pattern.Verify(at, at + kWordsPerMib, verdict);
+      std::this_thread::sleep_for(std::chrono::milliseconds(50));
+    }
+    Print("PLUGGED pass=%lu words=%lu sum=%016lx bad=%lu", pass, pattern.size(),
+          verdict.checksum, verdict.bad_words);
+  }
+}
+
 [[noreturn]] void TickForever(std::chrono::milliseconds period,
                               uint64_t memory_bytes, Progress& progress) {
   const std::string boot_id = FirstLine("/proc/sys/kernel/random/boot_id");
@@ -152,6 +191,29 @@ void VerifyForever(const MemoryPattern& pattern, uint64_t words_per_step,
   }
 }
 
+// What only some guests have.
+void StartExtras() {
+  if (Number("guest.see", 0) != 0) std::thread(SeeForever).detach();
+  if (Number("guest.plugged", 0) != 0) {
+    std::thread(FillPluggedMemory, Number("guest.seed", 1) + 1).detach();
+  }
+  const std::string terminal = Word("guest.count", "");
+  if (!terminal.empty()) {
+    std::thread([=] {
+      WaitFor(terminal);
+      CountOn(terminal);
+    }).detach();
+  }
+  const std::string server = Word("guest.dial", "");
+  const size_t colon = server.find(':');
+  if (colon != std::string::npos) {
+    std::thread([=] {
+      DialForever(server.substr(0, colon).c_str(),
+                  std::strtoul(server.c_str() + colon + 1, nullptr, 10));
+    }).detach();
+  }
+}
+
 }  // namespace
 
 int main() {
@@ -160,14 +222,17 @@ int main() {
   const std::chrono::milliseconds period(Number("guest.tick_ms", 100));
   static Progress progress;
 
-  if (std::filesystem::exists("/sys/block/vda")) {
+  static const std::string disk = Word("guest.disk", "vda");
+  if (disk != "vda" || std::filesystem::exists("/sys/block/vda")) {
     std::thread([] {
-      WriteRecords("/dev/vda", kDiskSlots, kDiskPeriodMs);
+      WaitFor("/sys/block/" + disk);
+      WriteRecords(("/dev/" + disk).c_str(), kDiskSlots, kDiskPeriodMs);
     }).detach();
   }
   static const std::string address = Word("guest.address", "");
   if (!address.empty() && BringUp(address.c_str()))
     std::thread(ServeEcho, kEchoPort).detach();
+  StartExtras();
 
   const std::span<uint64_t> memory =
       AllocateShareOfFreeMemory(Number("guest.fill", 60));

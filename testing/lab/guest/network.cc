@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include <array>
+#include <chrono>
 #include <cstdint>
 #include <cstring>
 #include <thread>
@@ -57,6 +58,31 @@ bool BringUp(const char* address) {
   }
   close(fd);
   return up;
+}
+
+void DialForever(const char* address, uint16_t port) {
+  sockaddr_in server{};
+  server.sin_family = AF_INET;
+  server.sin_port = htons(port);
+  inet_pton(AF_INET, address, &server.sin_addr);
+  const timeval patience{.tv_sec = 10, .tv_usec = 0};
+  for (unsigned connection = 1;; ++connection) {
+    const int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience));
+    if (connect(fd, reinterpret_cast<sockaddr*>(&server), sizeof(server)) ==
+        0) {
+      unsigned echoed = 0;
+      for (char byte = 'x'; write(fd, &byte, 1) == 1 && read(fd, &byte, 1) == 1;
+           std::this_thread::sleep_for(std::chrono::milliseconds(500))) {
+        if (++echoed % 10 == 1) {
+          Print("DIAL connection=%u echoed=%u", connection, echoed);
+        }
+      }
+      Print("DIAL connection=%u lost=1", connection);
+    }
+    close(fd);
+    std::this_thread::sleep_for(std::chrono::seconds(1));
+  }
 }
 
 void ServeEcho(uint16_t port) {

@@ -10,4 +10,11 @@ bool BringUp(const char* address);
 // Sends back whatever comes in on any connection to TCP `port`. Never returns.
 void ServeEcho(uint16_t port);
 
+// Talks to the echo server at `address` ("10.0.2.2") and port, twice a second,
+// in one connection while that holds, in the next one after it:
+//
+//   DIAL connection=1 echoed=10      every ten echoes
+//   DIAL connection=1 lost=1         it broke, or was silent for 10 s
+[[noreturn]] void DialForever(const char* address, uint16_t port);
+
 #endif  // TESTING_LAB_GUEST_NETWORK_H_

@@ -143,6 +143,15 @@ def resolve(packages, cache):
     return remembered(cache, question, lambda: _resolve(packages, cache))
 
 
+def would_install(packages, cache):
+    """`name version` for each package that an image of these would have if it were built now."""
+    def ask():
+        apt = PrivateApt(pathlib.Path(cache) / "apt")
+        apt.update()
+        return apt.would_install(packages)
+    return remembered(cache, ["would_install", packages], ask)
+
+
 def _resolve(packages, cache):
     apt = PrivateApt(pathlib.Path(cache) / "apt")
     apt.update()

@@ -23,6 +23,9 @@ class Guest:
     disk: bool = False     # A qcow2 disk that it writes records to.
     address: str = ""      # A NIC on the bridge with this address, and an echo server behind it.
     autostart: bool = False
+    transient: bool = False  # libvirt forgets it when it ends.
+    paused: bool = False     # By its owner, when the update begins.
+    plugged_mib: int = 0     # Memory that is plugged in before the update.
 
     @property
     def log(self):
@@ -31,6 +34,25 @@ class Guest:
     @property
     def disk_path(self):
         return f"/var/lib/guests/{self.name}.qcow2"
+
+    @property
+    def xml_path(self):
+        return f"/var/lib/guests/{self.name}.xml"
+
+    def add_to_payload(self, folder):
+        """Puts into `folder` what the host must see at /mnt/payload to define it."""
+
+    def make_disk(self, host):
+        if self.disk:
+            host.sh(f"qemu-img create -q -f qcow2 {self.disk_path} 64M")
+
+    def wait_until_up(self, host, timeout):
+        wait_until(lambda: console(host, self).verifies, timeout, f"{self.name} has verified its memory once",
+                   interval=1.0)
+
+    def xml(self, kernel, initrd, ram_source):
+        """Its libvirt definition."""
+        return domain_xml(self, kernel, initrd, ram_source)
 
 
 # The three of the main scenario.
@@ -59,6 +81,11 @@ def _cpio_member(name, content, mode, inode):
     return head + b"\0" * (-len(head) % 4) + content + b"\0" * (-len(content) % 4)
 
 
+def command_line(guest):
+    words = f"console=ttyS0 quiet guest.tick_ms=250 guest.verify_mib=4 guest.seed={sum(guest.name.encode())}"
+    return words + (f" guest.address={guest.address}" if guest.address else "")
+
+
 def domain_xml(guest, kernel, initrd, ram_source="file"):
     disk = f"""<disk type='file' device='disk'>
       <driver name='qemu' type='qcow2' cache='none'/>
@@ -70,29 +97,27 @@ def domain_xml(guest, kernel, initrd, ram_source="file"):
       <source bridge='br0'/>
       <model type='virtio'/>
     </interface>""" if guest.address else ""
-    command_line = f"console=ttyS0 quiet guest.tick_ms=250 guest.verify_mib=4 guest.seed={sum(guest.name.encode())}"
-    if guest.address:
-        command_line += f" guest.address={guest.address}"
     return DOMAIN_TEMPLATE.substitute(
         name=guest.name, vcpus=guest.vcpus, memory=guest.memory_mib, kernel=kernel, initrd=initrd,
-        command_line=command_line, disk=disk, interface=interface, log=guest.log, ram_source=ram_source)
+        command_line=command_line(guest), disk=disk, interface=interface, log=guest.log, ram_source=ram_source)
 
 
 def define(host, guest, kernel=KERNEL, initrd=INITRD):
     """Makes the guest known to the host's libvirt; it does not run yet."""
-    if guest.disk:
-        host.sh(f"qemu-img create -q -f qcow2 {guest.disk_path} 64M")
-    path = f"/var/lib/guests/{guest.name}.xml"
-    host.put_file(path, domain_xml(guest, kernel, initrd, host.flavor.ram_source))
-    host.sh(f"virsh -q define {path}" + (f" && virsh -q autostart {guest.name}" if guest.autostart else ""))
+    guest.make_disk(host)
+    host.put_file(guest.xml_path, guest.xml(kernel, initrd, host.flavor.ram_source))
+    if not guest.transient:
+        host.sh(f"virsh -q define {guest.xml_path}" + (f" && virsh -q autostart {guest.name}" if guest.autostart else ""))
 
 
 def start(host, guests, timeout=600):
-    """Starts the guests side by side; returns when each has filled its memory and verified all of it once."""
-    host.sh(" & ".join(f"virsh -q start {g.name}" for g in guests) + " & wait", timeout)
+    """Starts the guests side by side; returns when each is up: has filled its memory and verified all of it once."""
+    if not guests:
+        return
+    starts = (f"virsh -q create {g.xml_path}" if g.transient else f"virsh -q start {g.name}" for g in guests)
+    host.sh(" & ".join(starts) + " & wait", timeout)
     for guest in guests:
-        wait_until(lambda: console(host, guest).verifies, timeout, f"{guest.name} has verified its memory once",
-                   interval=1.0)
+        guest.wait_until_up(host, timeout)
 
 
 def console(host, guest):

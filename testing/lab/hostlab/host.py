@@ -191,6 +191,8 @@ def _saved_disk(flavor, guests, guest_init):
         initramfs = pathlib.Path(payload) / "guest.cpio"
         lab_guests.make_initramfs(initramfs, guest_init, image.guest_modules.iterdir())
         digest = hashlib.sha256(f"{image.disk} {guests} {flavor}".encode() + initramfs.read_bytes())
+        for guest in guests:
+            digest.update(guest.xml(lab_guests.KERNEL, lab_guests.INITRD, flavor.ram_source).encode())
         # One version of QEMU does not go on from another's state.
         digest.update(subprocess.run(["qemu-system-x86_64", "--version"], check=True, stdout=subprocess.PIPE).stdout)
         for source in ("host.py", "guests.py", "domain.xml", "emulator.py"):
@@ -198,6 +200,8 @@ def _saved_disk(flavor, guests, guest_init):
         disk = host_image.cache_dir() / f"ready-{digest.hexdigest()[:16]}.qcow2"
         with host_image.locked(f"ready-{flavor.name}"):
             if not disk.exists():
+                for guest in guests:
+                    guest.add_to_payload(payload)
                 _make_saved_disk_again(disk, payload, flavor, guests)
                 host_image.drop_unused("ready-*.qcow2", keep=disk)
             disk.touch()

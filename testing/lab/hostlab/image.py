@@ -25,7 +25,7 @@ DISK_BYTES = 6 << 30
 PACKAGES = """
     systemd systemd-sysv udev dbus kmod iproute2 e2fsprogs lz4 initramfs-tools
     qemu-guest-agent apparmor
-    libvirt-daemon-system libvirt-clients qemu-system-x86 qemu-utils seabios
+    libvirt-daemon-system libvirt-clients qemu-system-x86 qemu-utils seabios ovmf swtpm swtpm-tools
     libabsl20220623 libgrpc++1.51 libprotobuf32 libelf1 libsystemd0 libssl3 libxxhash0
 """.split()  # The last line: what our own package depends on, so that it installs without an archive.
 
@@ -39,7 +39,8 @@ MASKED_UNITS = """
 """.split()
 
 KERNELS = ("older", "newer", "backports")
-GUEST_MODULES = ["virtio_pci", "virtio_blk", "virtio_net"]
+GUEST_MODULES = ["virtio_pci", "virtio_blk", "virtio_net", "virtio_scsi", "sd_mod", "virtio_console", "virtio-rng",
+                 "virtio_balloon", "efivarfs"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -132,7 +133,7 @@ def _build(folder, resolved):
         scratch = pathlib.Path(scratch)
         tree, out = scratch / "tree", scratch / "out"
         out.mkdir()
-        _mmdebstrap(tree, scratch, resolved)
+        _mmdebstrap_host(tree, scratch, resolved)
         for release in (resolved[which] for which in KERNELS):
             for name in ("vmlinuz", "initrd.img"):
                 shutil.copy(tree / "boot" / f"{name}-{release}", out)
@@ -157,13 +158,9 @@ def _copy_guest_modules(modules, out):
         shutil.copy(modules / path, out / f"{number:02}-{pathlib.Path(path).name}")
 
 
-def _mmdebstrap(tree, scratch, resolved):
-    pin = scratch / "pin"
-    pin.write_text(archive.PIN)
-    packages = PACKAGES + [f"linux-image-{resolved[name]}" for name in KERNELS]
+def _mmdebstrap_host(tree, scratch, resolved):
     mask = " ".join(f'"$1/etc/systemd/system/{unit}"' for unit in MASKED_UNITS)
-    hooks = [
-        ("setup", f'install -D -m 644 "{pin}" "$1/etc/apt/preferences.d/backports"'),
+    mmdebstrap(tree, scratch, PACKAGES + [f"linux-image-{resolved[name]}" for name in KERNELS], [
         ("essential", f'cp -r "{OVERLAY}/usr" "$1/"'),
         ("customize", f'cp -r "{OVERLAY}/etc" "$1/"'),
         ("customize", 'for f in "$1"/etc/*/*.append; do cat "$f" >> "${f%.append}"; rm "$f"; done'),
@@ -173,7 +170,14 @@ def _mmdebstrap(tree, scratch, resolved):
         ("customize", 'chroot "$1" passwd -d root'),
         ("customize", f'for unit in {mask}; do ln -sf /dev/null "$unit"; done'),
         ("customize", 'chroot "$1" systemctl enable systemd-networkd.service'),
-    ]
+    ])
+
+
+def mmdebstrap(tree, scratch, packages, hooks):
+    """Installs Debian with these packages into the folder `tree`. `hooks` are (stage, shell script with the tree in $1)."""
+    pin = scratch / "pin"
+    pin.write_text(archive.PIN)
+    hooks = [("setup", f'install -D -m 644 "{pin}" "$1/etc/apt/preferences.d/backports"'), *hooks]
     command = ["mmdebstrap", "--quiet", "--variant=minbase", "--format=directory",
                "--include=" + ",".join(packages)]
     for option in archive.apt_options():

@@ -22,16 +22,16 @@ class Lab:
 
 
 @contextlib.contextmanager
-def running_lab(logs, payload, flavor, foreign=()):
-    """A Lab of this flavor under the older kernel; at the end its logs are in the folder `logs` and nothing runs any more."""
+def running_lab(logs, payload, flavor, foreign=(), guests=lab_guests.THREE):
+    """A Lab of this flavor under the older kernel with these guests; at the end its logs are in the folder `logs` and nothing runs any more."""
     for guest in foreign:
         guest.add_to_payload(payload)
-    with Host.ready(logs, payload, flavor, guest_init=product.guest_init()) as host:
+    with Host.ready(logs, payload, flavor, guests, product.guest_init()) as host:
         try:
             service = Service(host)
             service.install()
             for guest in foreign:
                 guest.start(host)
-            yield Lab(host, service, foreign=tuple(foreign))
+            yield Lab(host, service, guests, tuple(foreign))
         finally:
             host.collect_logs()

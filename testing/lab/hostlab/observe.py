@@ -30,7 +30,8 @@ def domain(host, name):
         f"dev=$(mountpoint -d /var/lib/host-update/ram); pid=$(cat /run/libvirt/qemu/{name}.pid); "
         "awk -v d=\"$(printf '%02x:%02x' ${dev%:*} ${dev#*:})\" '$4 == d { print $5 }' /proc/$pid/maps | sort -u")
     return Domain(info["UUID"], info["Persistent"], info["Autostart"],
-                  host.sh(f"virsh dumpxml --inactive --security-info {name}"),
+                  # A transient one has only its live definition.
+                  host.sh(f"virsh dumpxml --inactive --security-info {name}") if info["Persistent"] == "yes" else "",
                   host.sh(f"virsh dumpxml --xpath /domain/cpu {name}"), tuple(inodes.split()),
                   confinement(host, name, info["UUID"]))
 

@@ -6,10 +6,11 @@ guest's monotonic clock lies in [rtc − mono, rtc + 1 − mono). Ten ticks a se
 second; the distance before and after a gap differ by the time that the guest did not see.
 """
 
+import collections
 import dataclasses
 import re
 
-_LINE = re.compile(r"^(VERIFY|DISK|BOOT) (.*)$")
+_LINE = re.compile(r"^(VERIFY|DISK|BOOT|SEE|PLUGGED|DIAL) (.*)$")
 _TICK = re.compile(r"^T (\d+) ([\d.]+) ([\d.]+) (\d+) (\d+) (\d+)$")
 
 
@@ -57,10 +58,12 @@ class Interval:
 
 
 class Console:
-    """The console's text, sorted: `ticks`, `verifies`, `disks`, `boot_ids` (distinct, in order), and `failures`."""
+    """The console's text, sorted: `ticks`, `verifies`, `disks`, `boot_ids` (distinct, in order), `failures`, and in `said` the
+    words of each other line, by its kind."""
 
     def __init__(self, text):
         self.ticks, self.verifies, self.disks, self.boot_ids, self.failures = [], [], [], [], []
+        self.said = collections.defaultdict(list)
         whole_lines = text[:text.rfind("\n") + 1]  # The guest may be in the middle of the last one.
         for line in whole_lines.splitlines():
             if line.startswith("FAIL") or "Kernel panic" in line or "BUG:" in line:
@@ -82,6 +85,8 @@ class Console:
             self.verifies.append(Verify(int(v["pass"]), int(v["from"]), int(v["to"]), v["sum"], int(v["bad"])))
         elif kind == "DISK":
             self.disks.append(Disk(int(v["seq"]), int(v["verified"]), int(v["bad"])))
+        elif kind != "BOOT":
+            self.said[kind].append(v)
         elif v["boot_id"] not in self.boot_ids:
             self.boot_ids.append(v["boot_id"])
 

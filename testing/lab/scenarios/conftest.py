@@ -8,6 +8,7 @@ import pytest
 from hostlab import flavor as flavors
 from hostlab import foreign, product
 from hostlab.echo import EchoClient
+from hostlab.guests import THREE
 from hostlab.lab import running_lab
 
 
@@ -54,10 +55,11 @@ def logs(request, flavor):
 
 @pytest.fixture(scope="module")
 def lab(request, payload, logs, flavor):
-    """One for all tests of a module."""
+    """One for all tests of a module; with its GUESTS, if it has other than the usual ones."""
     options = request.config.getoption
     guests = foreign.from_options(options("--guest-kernel"), options("--guest-initrd"), options("--domain"))
-    with running_lab(logs, payload, flavor, guests) as lab:
+    own = getattr(request.module, "GUESTS", THREE)
+    with running_lab(logs, payload, flavor, guests, own) as lab:
         yield lab
         if options("--keep"):
             input(f"\nThe host runs on; its agent listens on {lab.host.emulator.agent_path}. Enter ends it. ")

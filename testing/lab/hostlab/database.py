@@ -1,0 +1,240 @@
+"""A whole Debian as a guest, with systemd, a guest agent and a database, and a client of that database outside of the host.
+
+    /usr/bin/python3 -m hostlab.database      makes the guest's disk if need be and prints where it is
+"""
+
+import dataclasses
+import hashlib
+import json
+import pathlib
+import shlex
+import shutil
+import socket
+import string
+import subprocess
+import tempfile
+import threading
+import time
+
+from hostlab import archive
+from hostlab import image as host_image
+from hostlab.deadline import wait_until
+from hostlab.guests import Guest
+
+PACKAGES = "systemd systemd-sysv udev dbus kmod iproute2 qemu-guest-agent redis-server".split()
+ADDRESS, PORT = "10.0.2.50", 7000  # What the lab forwards to (host.py).
+DISK_BYTES = 768 << 20
+MASKED_UNITS = [unit for unit in host_image.MASKED_UNITS if not unit.startswith("modprobe@")]
+TEMPLATE = string.Template((pathlib.Path(__file__).parent / "machines/database.xml").read_text())
+PAYLOAD = "/mnt/payload"
+# What is acknowledged is on the disk.
+REDIS = f"""
+bind 0.0.0.0
+protected-mode no
+port {PORT}
+appendonly yes
+appendfsync always
+save ""
+"""
+NETWORK = f"""[Match]
+Name=eth0
+
+[Network]
+Address={ADDRESS}/24
+LinkLocalAddressing=no
+"""
+
+
+@dataclasses.dataclass(frozen=True)
+class Database(Guest):
+    """Not the lab's own program runs in it: what it is like is asked of its agent and of its database."""
+
+    @property
+    def initrd(self):
+        """The host's own: it has what a disk needs, and the guest runs the host's older kernel."""
+        return f"/var/lib/guests/{self.name}-initrd"
+
+    def add_to_payload(self, folder):
+        shutil.copy(ensure(), pathlib.Path(folder) / "database.qcow2")
+
+    def make_disk(self, host):
+        host.sh(f"cp {PAYLOAD}/database.qcow2 {self.disk_path}; cp {host.image.older.initrd} {self.initrd}")
+
+    def xml(self, kernel, initrd, ram_source):
+        # The title: another disk is another guest.
+        return TEMPLATE.substitute(name=self.name, title=ensure().parent.name, vcpus=self.vcpus, memory=self.memory_mib,
+                                   kernel=kernel, initrd=self.initrd, ram_source=ram_source, disk=self.disk_path,
+                                   log=self.log)
+
+    def wait_until_up(self, host, timeout):
+        ping = f"exec 3<>/dev/tcp/{ADDRESS}/{PORT}; printf \"PING\\r\\n\" >&3; head -c 5 <&3"
+        wait_until(lambda: "PONG" in host.run(f"timeout 10 bash -c {shlex.quote(ping)}").out, timeout,
+                   f"the database in {self.name} answers", interval=2.0)
+        wait_until(lambda: self.ask(host, "guest-ping") is not None, timeout, f"the agent in {self.name} answers",
+                   interval=2.0)
+
+    def ask(self, host, command, **arguments):
+        """What the guest's agent answers; None if it does not."""
+        question = shlex.quote(json.dumps({"execute": command, "arguments": arguments}))
+        answer = host.run(f"virsh qemu-agent-command {self.name} {question} --timeout 20")
+        return json.loads(answer.out)["return"] if answer.code == 0 else None
+
+    def read(self, host, path):
+        handle = self.ask(host, "guest-file-open", path=path, mode="r")
+        part = self.ask(host, "guest-file-read", handle=handle, count=4096)
+        self.ask(host, "guest-file-close", handle=handle)
+        return subprocess.run(["base64", "-d"], input=part["buf-b64"], text=True, check=True, capture_output=True).stdout
+
+
+DATABASE = Database("database", vcpus=2, memory_mib=384, disk=True, address=ADDRESS)
+
+
+class Client:
+    """Writes numbered keys one after the other, each when the one before was acknowledged, until `stop`. A connection that breaks
+    is opened anew, and the key that was under way is written again."""
+
+    def __init__(self, port):
+        self.acknowledged = 0  # Keys 0, 1, … below it.
+        self.connections = 0
+        self.broken = []       # Why each connection ended.
+        self.longest_gap_s = 0.0
+        self._port = port
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._write, daemon=True)
+        self._thread.start()
+        wait_until(lambda: self.acknowledged > 0, 60, "the database acknowledges the first key")
+
+    def _write(self):
+        last = time.monotonic()
+        while not self._stop.is_set():
+            try:
+                with Connection(self._port) as connection:
+                    self.connections += 1
+                    while not self._stop.is_set():
+                        connection.call("SET", key(self.acknowledged), value(self.acknowledged))
+                        self.acknowledged += 1
+                        now = time.monotonic()
+                        self.longest_gap_s, last = max(self.longest_gap_s, now - last), now
+                        self._stop.wait(0.02)
+            except OSError as problem:
+                self.broken.append(str(problem))
+                self._stop.wait(1)
+
+    def stop(self):
+        self._stop.set()
+        self._thread.join(timeout=120)
+        assert not self._thread.is_alive(), "the database does not answer any more"
+
+    def __str__(self):
+        return (f"{self.acknowledged} writes acknowledged, {self.connections} connection(s)"
+                f"{''.join(f', broken: {why}' for why in self.broken)}, longest gap {self.longest_gap_s:.2f} s")
+
+
+def key(number):
+    return f"key-{number:08}"
+
+
+def value(number):
+    return f"value-{number * 2654435761 % (1 << 32):08x}"
+
+
+class Connection:
+    """One connection to the database, as its protocol (RESP) has it. OSError if it breaks."""
+
+    def __init__(self, port):
+        self._socket = socket.create_connection(("127.0.0.1", port), 60)
+        self._socket.settimeout(300)  # A blackout is none of its business.
+        self._file = self._socket.makefile("rb")
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self._file.close()
+        self._socket.close()
+
+    def call(self, *words):
+        parts = [b"*%d\r\n" % len(words)]
+        for word in words:
+            parts.append(b"$%d\r\n%s\r\n" % (len(word), word.encode()))
+        self._socket.sendall(b"".join(parts))
+        return self._answer()
+
+    def _answer(self):
+        line = self._file.readline()
+        if not line.endswith(b"\r\n"):
+            raise OSError("closed by the other side")
+        kind, text = line[:1], line[1:-2].decode()
+        if kind == b"-":
+            raise OSError(text)
+        if kind == b"*":
+            return [self._answer() for _ in range(int(text))]
+        if kind == b"$":
+            return None if text == "-1" else self._file.read(int(text) + 2)[:-2].decode()
+        return text
+
+    def missing(self, count):
+        """The numbers below `count` whose key is gone or has another value."""
+        gone = []
+        for begin in range(0, count, 500):
+            numbers = range(begin, min(begin + 500, count))
+            found = self.call("MGET", *map(key, numbers))
+            gone += [n for n, text in zip(numbers, found) if text != value(n)]
+        return gone
+
+
+def ensure():
+    """The guest's disk, from the same archive as the host's and with modules of the host's older kernel."""
+    image = host_image.ensure()
+    resolved = archive.would_install(PACKAGES, host_image.cache_dir())
+    inputs = json.dumps([resolved, image.older.release, DISK_BYTES, REDIS, NETWORK]) + pathlib.Path(__file__).read_text()
+    key = hashlib.sha256(inputs.encode()).hexdigest()[:16]
+    folder = host_image.cache_dir() / f"database-{key}"
+    with host_image.locked("database"):
+        if not folder.exists():
+            _build(folder, image)
+            host_image.drop_unused("database-*", keep=folder)
+        folder.touch()
+    return folder / "disk.qcow2"
+
+
+def _build(folder, image):
+    started = time.monotonic()
+    host_image.say("building the database guest's disk …")
+    with tempfile.TemporaryDirectory(prefix="host-image-", dir=host_image.cache_dir()) as scratch:
+        scratch = pathlib.Path(scratch)
+        tree, out, files = scratch / "tree", scratch / "out", scratch / "files"
+        out.mkdir()
+        _write(files / "etc/systemd/network/eth0.network", NETWORK)
+        _write(files / "etc/hostname", "database\n")
+        _write(files / "etc/hosts", "127.0.0.1 localhost database\n")
+        _write(files / "etc/fstab", "/dev/vda / ext4 noatime 0 0\n")
+        modules = files / "lib/modules" / image.older.release / "kernel"
+        modules.mkdir(parents=True)
+        for module in image.guest_modules.iterdir():
+            shutil.copy(module, modules / module.name.partition("-")[2])
+        _write(scratch / "redis", REDIS)
+        host_image.mmdebstrap(tree, scratch, PACKAGES, [
+            ("customize", f'cp -r "{files}"/* "$1/"; cat "{scratch}/redis" >> "$1/etc/redis/redis.conf"'),
+            ("customize", f'depmod -b "$1" {image.older.release}; : > "$1/etc/machine-id"'),
+            ("customize", 'chroot "$1" passwd -d root'),
+            ("customize", 'for unit in ' + " ".join(MASKED_UNITS) + '; do '
+                          'ln -sf /dev/null "$1/etc/systemd/system/$unit"; done'),
+            ("customize", 'chroot "$1" systemctl enable systemd-networkd.service redis-server.service'),
+        ])
+        raw = scratch / "disk.raw"
+        subprocess.run(["mke2fs", "-q", "-t", "ext4", "-m", "0", "-d", tree, raw, str(DISK_BYTES // 1024)], check=True,
+                       stdout=subprocess.DEVNULL)
+        subprocess.run(["qemu-img", "convert", "-c", "-O", "qcow2", "-o", "compression_type=zstd", raw,
+                        out / "disk.qcow2"], check=True)
+        out.rename(folder)
+    host_image.say(f"database guest's disk built in {time.monotonic() - started:.0f} s")
+
+
+def _write(path, text):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+
+
+if __name__ == "__main__":
+    print(ensure())
