@@ -226,13 +226,15 @@ class CprPeerQemuTest : public ::testing::Test {
   }
 
   // Starts a QEMU that takes `saved` over, and lets it run.
-  std::unique_ptr<Qemu> Load(const std::string& name, const SavedVm& saved) {
+  // `devices` are the arguments that the old one had for its devices.
+  std::unique_ptr<Qemu> Load(const std::string& name, const SavedVm& saved,
+                             const std::vector<std::string>& devices = {}) {
     const std::string cpr = absl::StrCat(directory_, "/", name, ".cpr");
     const std::string main = absl::StrCat(directory_, "/", name, ".main");
-    auto qemu = std::make_unique<Qemu>(
-        directory_, name, Memfd(),
-        std::vector<std::string>{"-incoming", "defer", "-incoming",
-                                 IncomingCprChannel(cpr), "-S"});
+    std::vector<std::string> more = {"-incoming", "defer", "-incoming",
+                                     IncomingCprChannel(cpr), "-S"};
+    more.insert(more.end(), devices.begin(), devices.end());
+    auto qemu = std::make_unique<Qemu>(directory_, name, Memfd(), more);
     absl::StatusOr<CprLoader> loader = CprLoader::Create();
     EXPECT_THAT(loader->Send(
                     cpr, saved.cpr_fds,
@@ -323,6 +325,62 @@ TEST_F(CprPeerQemuTest, CarriesAVmTwiceWithAllOfItsMemory) {
     EXPECT_LE(counters.in_memory() - counters.in_register(), 1u);
     qemu->Do(R"({"execute":"cont"})");
     EXPECT_THAT(qemu->qmp().AnnounceSelf(Soon()), IsOk());
+  }
+}
+
+// Each list is what a VM may have; more than one list, for they share a bus.
+TEST_F(CprPeerQemuTest, CarriesTheDevicesOfOrdinaryVms) {
+  const std::vector<std::vector<std::string>> lists = {
+      {"-usb",
+       "-device",
+       "usb-ehci",
+       "-device",
+       "usb-tablet",
+       "-device",
+       "virtio-balloon-pci",
+       "-object",
+       "rng-random,id=r,filename=/dev/urandom",
+       "-device",
+       "virtio-rng-pci,rng=r",
+       "-netdev",
+       "user,id=n",
+       "-device",
+       "virtio-net-pci,netdev=n",
+       "-chardev",
+       "pty,id=p",
+       "-device",
+       "isa-serial,chardev=p",
+       "-object",
+       "iothread,id=io",
+       "-blockdev",
+       "null-co,node-name=d",
+       "-device",
+       "virtio-blk-pci,drive=d,iothread=io"},
+      {"-device",   "virtio-gpu-pci",
+       "-device",   "virtio-scsi-pci",
+       "-blockdev", "null-co,node-name=d",
+       "-device",   "scsi-hd,drive=d",
+       "-device",   "i6300esb",
+       "-device",   "virtio-serial-pci",
+       "-chardev",  "null,id=c",
+       "-device",   "virtconsole,chardev=c",
+       "-chardev",  "null,id=a",
+       "-device",   "virtserialport,chardev=a,name=org.qemu.guest_agent.0"},
+  };
+  for (size_t i = 0; i < lists.size(); ++i) {
+    auto qemu = std::make_unique<Qemu>(directory_, absl::StrCat("old", i),
+                                       Memfd(), lists[i]);
+    qemu->Connect();
+    absl::SleepFor(absl::Seconds(5));  // SeaBIOS.
+    ASSERT_OK_AND_ASSIGN(const SavedVm saved, PauseAndSave(*qemu));
+    const Counters counters(FindRam(saved)->fd.get());
+    const uint32_t count = counters.in_register();
+    EXPECT_GT(count, 1000u);
+    qemu.reset();
+    qemu = Load(absl::StrCat("new", i), saved, lists[i]);
+    counters.WaitUntilBeyond(count + 1000);
+    qemu->Do(R"({"execute":"stop"})");
+    EXPECT_LE(counters.in_memory() - counters.in_register(), 1u);
   }
 }
 

@@ -46,6 +46,9 @@ class Guest:
         if self.disk:
             host.sh(f"qemu-img create -q -f qcow2 {self.disk_path} 64M")
 
+    def set_up(self, host):
+        """What is done to it before its first start."""
+
     def wait_until_up(self, host, timeout):
         wait_until(lambda: console(host, self).verifies, timeout, f"{self.name} has verified its memory once",
                    interval=1.0)
@@ -108,6 +111,7 @@ def define(host, guest, kernel=KERNEL, initrd=INITRD):
     host.put_file(guest.xml_path, guest.xml(kernel, initrd, host.flavor.ram_source))
     if not guest.transient:
         host.sh(f"virsh -q define {guest.xml_path}" + (f" && virsh -q autostart {guest.name}" if guest.autostart else ""))
+    guest.set_up(host)
 
 
 def start(host, guests, timeout=600):

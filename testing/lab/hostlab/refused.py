@@ -61,12 +61,9 @@ REFUSED = (
     Refused("huge-pages", {"UNSUPPORTED_DEVICE": "hugepages", "RAM_NOT_PRESERVABLE": "another file system"}, backing=HUGE,
             before=f"echo {MEMORY_MIB // 2 + 4} > /proc/sys/vm/nr_hugepages; mkdir -p /dev/hugepages; "
                    "mount -t hugetlbfs hugetlbfs /dev/hugepages; systemctl restart libvirtd"),
-    Refused("vhost-user", {"UNSUPPORTED_DEVICE": "vhostuser"},
-            devices="<interface type='vhostuser'><source type='unix' path='/run/vhost-user.sock' mode='server'/>"
-                    "<model type='virtio'/></interface>"),
     Refused("plan-9", {"UNSUPPORTED_DEVICE": "9p"},
             devices="<filesystem type='mount'><source dir='/srv'/><target dir='srv'/></filesystem>"),
-    Refused("shared-device", {"UNSUPPORTED_DEVICE": "shmem"},
+    Refused("shared-device", {"UNSUPPORTED_DEVICE": "shmem", "QEMU_BLOCKED": "ivshmem"},
             devices="<shmem name='frames'><model type='ivshmem-plain'/><size unit='M'>4</size></shmem>"),
     Refused("block-job", {"BLOCK_JOB": "mirror"},
             devices=f"<disk type='file' device='disk'><driver name='qemu' type='qcow2' cache='none'/>"

@@ -1,7 +1,7 @@
 """VMs that can't be carried are named with the reason before anything happens, and nothing happens to them or others.
 
-What libvirt does not let a host without the hardware have (hostdev, SEV, TDX, virtiofs) is refused by what the definition says:
-//host_update/libvirt:domain_xml_test.
+What does not start without hardware or a process at the other end (hostdev, SEV, TDX, virtiofs, vhost-user) is refused by what the
+definition says: //host_update/libvirt:domain_xml_test.
 """
 
 import pytest
