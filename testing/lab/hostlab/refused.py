@@ -53,8 +53,8 @@ class Refused:
 
 
 REFUSED = (
-    Refused("private-ram", {"RAM_NOT_SHARED": "memory"}, backing=""),
-    Refused("private-firmware", {"AUX_RAM_SHARE": "aux-ram-share=on", "QEMU_BLOCKED": "aux-ram-share"},
+    Refused("private-ram", {"RAM_NOT_SHARED": "memory", "QEMU_BLOCKED": "pc.ram"}, backing=""),
+    Refused("private-firmware", {"AUX_RAM_SHARE": "aux-ram-share=on", "QEMU_BLOCKED": "pc.bios"},
             aux_ram_share=False),
     Refused("memfd", {"RAM_NOT_PRESERVABLE": "memfd"},
             backing="<memoryBacking><source type='memfd'/><access mode='shared'/></memoryBacking>"),
@@ -65,7 +65,7 @@ REFUSED = (
             devices="<filesystem type='mount'><source dir='/srv'/><target dir='srv'/></filesystem>"),
     Refused("shared-device", {"UNSUPPORTED_DEVICE": "shmem", "QEMU_BLOCKED": "ivshmem"},
             devices="<shmem name='frames'><model type='ivshmem-plain'/><size unit='M'>4</size></shmem>"),
-    Refused("block-job", {"BLOCK_JOB": "mirror"},
+    Refused("block-job", {"BLOCK_JOB": "active block jobs"},
             devices=f"<disk type='file' device='disk'><driver name='qemu' type='qcow2' cache='none'/>"
                     f"<source file='{DISK}'/><target dev='vda' bus='virtio'/></disk>",
             before=f"qemu-img create -q -f qcow2 {DISK} 64M",
