@@ -15,6 +15,7 @@
 #include "base/status_macros.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "host_update/check.h"
 #include "host_update/history.h"
 #include "host_update/journal.h"
 #include "host_update/restore.h"
@@ -63,6 +64,15 @@ TEST(LiveUpdateTest, AllVmsRunOnFromTheSameMemory) {
               ElementsAre(HasSubstr(absl::StrCat("inode ", inode))));
   EXPECT_NE(report.boot_id_before(), report.boot_id_after());
   EXPECT_THAT(host.LeftInPreservedMemory(), IsEmpty());
+}
+
+TEST(LiveUpdateTest, AHostIsCheckedBeforeItHasPreservedMemory) {
+  FakeHost host;
+  host.hypervisor().AddVm("vm1", VmState::kRunning, kMemory);
+  host.deps().memory = nullptr;
+  ASSERT_OK_AND_ASSIGN(const CheckedHost checked,
+                       CheckHost(host.Request(), host.deps()));
+  EXPECT_EQ(checked.vms.size(), 1);
 }
 
 TEST(LiveUpdateTest, ReportsTheBlackoutAcrossTheJump) {

@@ -12,6 +12,7 @@ absl::StatusOr<std::vector<UnrestoredVm>> FindUnrestoredVms(
   absl::flat_hash_map<std::string, std::string> names;
   for (const VmInfo& vm : vms) names[vm.ref.uuid] = vm.ref.name;
   std::vector<UnrestoredVm> unrestored;
+  if (deps.memory == nullptr) return unrestored;
   LU_ASSIGN_OR_RETURN(const auto sets, deps.memory->Unfinished());
   for (const auto& set : sets) {
     LU_ASSIGN_OR_RETURN(const auto uuids, set->VmUuids());

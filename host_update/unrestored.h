@@ -21,7 +21,8 @@ struct UnrestoredVm {
 };
 
 // Those whose memory and state are kept, those of one update together. Names
-// are looked up in `vms`. Fails as PreservedMemory::Unfinished() does.
+// are looked up in `vms`. None without preserved memory: a host is checked
+// before it has any. Fails as PreservedMemory::Unfinished() does.
 absl::StatusOr<std::vector<UnrestoredVm>> FindUnrestoredVms(
     const std::vector<VmInfo>& vms, const Dependencies& deps);
 
