@@ -71,3 +71,11 @@ BOOT boot_id=bb""")
     assert seen.disks == [ticks.Disk(10, 10, 0)]
     assert seen.failures == ["FAIL write of a record: Input/output error"]
     assert [t.n for t in seen.ticks] == [5]  # What comes after it is cut off.
+
+
+def test_other_lines_are_kept_by_kind():
+    console = ticks.Console("SEE number=1 cpus=0-1 pcr=-\nDIAL connection=1 lost=1\nBOOT boot_id=a memory=1\nSEE number=2\n")
+    assert [words["number"] for words in console.said["SEE"]] == ["1", "2"]
+    assert console.said["SEE"][0]["cpus"] == "0-1"
+    assert console.said["DIAL"] == [{"connection": "1", "lost": "1"}]
+    assert console.said["PLUGGED"] == [] and console.boot_ids == ["a"]

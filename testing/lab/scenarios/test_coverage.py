@@ -93,7 +93,7 @@ def _devices(lab):
             lab.host.sh("virsh snapshot-list still --name"))
 
 
-@pytest.mark.parametrize("target", ["newer"])
+@pytest.mark.parametrize("target", ["newer", "older"])
 def test_update(lab, echo, logs, target):
     """All of them cross the kexec and come back as they were, there and back again."""
     host = lab.host

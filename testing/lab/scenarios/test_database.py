@@ -29,7 +29,7 @@ def server(lab):
     return next(line.partition(":")[2] for line in lines if line.startswith("run_id:"))
 
 
-@pytest.mark.parametrize("target", ["newer"])
+@pytest.mark.parametrize("target", ["newer", "older"])
 def test_no_acknowledged_write_is_lost(lab, logs, target):
     host = lab.host
     kernel = getattr(host.flavor, target)

@@ -15,7 +15,7 @@ GUESTS = (UEFI,)
 NVRAM = "/var/lib/libvirt/qemu/nvram/uefi.fd"
 
 
-@pytest.mark.parametrize("target", ["newer"])
+@pytest.mark.parametrize("target", ["newer", "older"])
 def test_update(lab, logs, target):
     """The guest asks the firmware, which runs in the guest, for a variable that it set: before and after."""
     machine = coverage.seen(lab.host, UEFI)
