@@ -47,6 +47,8 @@ def test_no_acknowledged_write_is_lost(lab, logs, target):
 
     observe.check_domain_as_before(host, "database", domain)
     wait_until(lambda: DATABASE.ask(host, "guest-ping") is not None, 120, "the guest's agent answers")
+    vm = report["vms"][0]
+    assert vm["guest_agent"] == "answered" and vm["guest_clock"] in ("set", "right"), vm
     after, uptime_after = look(host)
     assert after == before, "the guest booted again"
     assert uptime_after > uptime
