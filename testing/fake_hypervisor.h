@@ -40,7 +40,7 @@ class FakeHypervisor final : public Hypervisor {
     bool ignores_shutdown = false;
     std::string managed_image;  // Its memory, saved; empty: none.
     VmState managed_state = VmState::kOff;
-    VmProcess process;         // Of its last QEMU.
+    VmProcess process;  // Of its last QEMU.
   };
 
   // RAM files are made in `dir`; with an empty one they are memfds, and have no
