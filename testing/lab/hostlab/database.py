@@ -211,7 +211,7 @@ def _build(folder, image):
         _write(files / "etc/fstab", "/dev/vda / ext4 noatime 0 0\n")
         modules = files / "lib/modules" / image.older.release / "kernel"
         modules.mkdir(parents=True)
-        for module in image.guest_modules.iterdir():
+        for module in image.more_guest_modules.iterdir():
             shutil.copy(module, modules / module.name.partition("-")[2])
         _write(scratch / "redis", REDIS)
         host_image.mmdebstrap(tree, scratch, PACKAGES, [

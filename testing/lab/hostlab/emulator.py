@@ -19,7 +19,7 @@ PRESERVED_RANGE = "2G!4G"
 COMMAND_LINE = " ".join([
     "root=/dev/vda rw", "console=ttyS0", "net.ifnames=0", f"memmap={PRESERVED_RANGE}",
     # What is slow only because it is emulated:
-    "init_on_alloc=0 transparent_hugepage=madvise mitigations=off fsck.mode=skip nowatchdog",
+    "init_on_alloc=0 transparent_hugepage=madvise mitigations=off audit=0 fsck.mode=skip nowatchdog",
     "panic=-1",
 ])
 

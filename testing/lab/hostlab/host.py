@@ -189,7 +189,8 @@ def _saved_disk(flavor, guests, guest_init):
     image = host_image.ensure()
     with tempfile.TemporaryDirectory(prefix="host-lab-") as payload:
         initramfs = pathlib.Path(payload) / "guest.cpio"
-        lab_guests.make_initramfs(initramfs, guest_init, image.guest_modules.iterdir())
+        modules = image.guest_modules if guests == lab_guests.THREE else image.more_guest_modules
+        lab_guests.make_initramfs(initramfs, guest_init, modules.iterdir())
         digest = hashlib.sha256(f"{image.disk} {guests} {flavor}".encode() + initramfs.read_bytes())
         for guest in guests:
             digest.update(guest.xml(lab_guests.KERNEL, lab_guests.INITRD, flavor.ram_source).encode())

@@ -24,7 +24,7 @@ DISK_BYTES = 6 << 30
 
 PACKAGES = """
     systemd systemd-sysv udev dbus kmod iproute2 e2fsprogs lz4 initramfs-tools
-    qemu-guest-agent apparmor
+    qemu-guest-agent
     libvirt-daemon-system libvirt-clients qemu-system-x86 qemu-utils seabios ovmf swtpm swtpm-tools
     libabsl20220623 libgrpc++1.51 libprotobuf32 libelf1 libsystemd0 libssl3 libxxhash0
 """.split()  # The last line: what our own package depends on, so that it installs without an archive.
@@ -39,8 +39,9 @@ MASKED_UNITS = """
 """.split()
 
 KERNELS = ("older", "newer", "backports")
-GUEST_MODULES = ["virtio_pci", "virtio_blk", "virtio_net", "virtio_scsi", "sd_mod", "virtio_console", "virtio-rng",
-                 "virtio_balloon", "efivarfs"]
+GUEST_MODULES = ["virtio_pci", "virtio_blk", "virtio_net"]
+# Each takes an emulated guest seconds to load: not for the usual ones.
+MORE_GUEST_MODULES = GUEST_MODULES + ["virtio_scsi", "sd_mod", "virtio_console", "virtio-rng", "virtio_balloon", "efivarfs"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,6 +73,7 @@ class Image:
     newer: Kernel
     backports: Kernel            # Of a later series.
     guest_modules: pathlib.Path  # Of the older kernel, under which the guests run: 00-first.ko, 01-second.ko, …
+    more_guest_modules: pathlib.Path  # The same, for guests with other devices than a disk and a NIC.
 
 
 def cache_dir():
@@ -122,7 +124,8 @@ def ensure():
         os.utime(folder)
     kernels = {name: Kernel(resolved[name], folder / f"vmlinuz-{resolved[name]}",
                             folder / f"initrd.img-{resolved[name]}") for name in KERNELS}
-    return Image(folder / "disk.raw", **kernels, guest_modules=folder / "guest-modules")
+    return Image(folder / "disk.raw", **kernels, guest_modules=folder / "guest-modules",
+                 more_guest_modules=folder / "more-guest-modules")
 
 
 def _build(folder, resolved):
@@ -137,7 +140,9 @@ def _build(folder, resolved):
         for release in (resolved[which] for which in KERNELS):
             for name in ("vmlinuz", "initrd.img"):
                 shutil.copy(tree / "boot" / f"{name}-{release}", out)
-        _copy_guest_modules(tree / "lib/modules" / resolved["older"], out / "guest-modules")
+        modules = tree / "lib/modules" / resolved["older"]
+        _copy_guest_modules(GUEST_MODULES, modules, out / "guest-modules")
+        _copy_guest_modules(MORE_GUEST_MODULES, modules, out / "more-guest-modules")
         disk = out / "disk.raw"
         subprocess.run(["mke2fs", "-q", "-t", "ext4", "-m", "0", "-E", "lazy_itable_init=1",
                         "-d", tree, disk, str(DISK_BYTES // 1024)], check=True, stdout=subprocess.DEVNULL)
@@ -146,14 +151,14 @@ def _build(folder, resolved):
     say(f"host image built in {time.monotonic() - started:.0f} s")
 
 
-def _copy_guest_modules(modules, out):
-    """Copies what GUEST_MODULES need, named so that they sort in the order in which they can be loaded."""
+def _copy_guest_modules(names, modules, out):
+    """Copies what the modules `names` need, named so that they sort in the order in which they can be loaded."""
     out.mkdir()
     dependencies = {}
     for line in (modules / "modules.dep").read_text().splitlines():
         path, _, needs = line.partition(":")
         dependencies[pathlib.Path(path).stem] = [*reversed(needs.split()), path]
-    in_order = list(dict.fromkeys(path for name in GUEST_MODULES for path in dependencies[name]))
+    in_order = list(dict.fromkeys(path for name in names for path in dependencies[name]))
     for number, path in enumerate(in_order):
         shutil.copy(modules / path, out / f"{number:02}-{pathlib.Path(path).name}")
 

@@ -19,7 +19,6 @@ class Domain:
     inactive_xml: str
     cpu: str           # What the guest sees of it, feature by feature.
     ram_inodes: tuple  # Of the guest's RAM as QEMU has it mapped from the DAX file system.
-    confinement: tuple  # QEMU's user, AppArmor profile and seccomp mode.
 
 
 def domain(host, name):
@@ -32,20 +31,7 @@ def domain(host, name):
     return Domain(info["UUID"], info["Persistent"], info["Autostart"],
                   # A transient one has only its live definition.
                   host.sh(f"virsh dumpxml --inactive --security-info {name}") if info["Persistent"] == "yes" else "",
-                  host.sh(f"virsh dumpxml --xpath /domain/cpu {name}"), tuple(inodes.split()),
-                  confinement(host, name, info["UUID"]))
-
-
-def confinement(host, name, uuid):
-    """Asserts that QEMU is shut in as libvirt does it on Debian, and returns by what."""
-    found = host.sh(f"cd /proc/$(cat /run/libvirt/qemu/{name}.pid); stat -c %U .; cat attr/current; grep ^Seccomp: status")
-    assert found.splitlines() == ["libvirt-qemu", f"libvirt-{uuid} (enforce)", "Seccomp:\t2"], f"{name}: {found}"
-    return tuple(found.splitlines())
-
-
-def denials(host):
-    """What AppArmor has denied to QEMUs in this boot."""
-    return [line for line in host.sh("dmesg").splitlines() if 'apparmor="DENIED"' in line and 'profile="libvirt-' in line]
+                  host.sh(f"virsh dumpxml --xpath /domain/cpu {name}"), tuple(inodes.split()))
 
 
 def state(host, name):
