@@ -112,9 +112,7 @@ CheckReport Evaluate(const PreflightInput& input) {
     Findings("host", &report).Ok("VMS", "there is no VM: nothing to carry");
   }
   Override(input.overrides, &report);
-  report.set_go(std::none_of(
-      report.findings().begin(), report.findings().end(),
-      [](const Finding& f) { return f.severity() == Finding::ERROR; }));
+  SetGo(&report);
   return report;
 }
 

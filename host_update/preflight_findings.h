@@ -1,8 +1,10 @@
-// How the parts of preflight write their findings. Only preflight*.cc use it.
+// How the parts of preflight write their findings. Only preflight*.cc and
+// ways.cc use it.
 
 #ifndef HOST_UPDATE_PREFLIGHT_FINDINGS_H_
 #define HOST_UPDATE_PREFLIGHT_FINDINGS_H_
 
+#include <algorithm>
 #include <cstdint>
 #include <string>
 
@@ -45,6 +47,13 @@ class Findings {
   const std::string subject_;
   CheckReport* const report_;
 };
+
+// A go is a report in which no finding is an ERROR.
+inline void SetGo(CheckReport* report) {
+  report->set_go(std::none_of(
+      report->findings().begin(), report->findings().end(),
+      [](const Finding& f) { return f.severity() == Finding::ERROR; }));
+}
 
 // "512 MiB", "1.5 GiB".
 std::string Size(uint64_t bytes);

@@ -7,6 +7,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "absl/strings/string_view.h"
+#include "host_update/preflight_findings.h"
 
 namespace live_update {
 namespace {
@@ -56,9 +57,9 @@ class Decision {
   void Refuse(const ExaminedVm& vm, absl::string_view code,
               const std::string& message, VmWay& decided);
   void NoteInPlaceErrors(const ExaminedVm& vm, Policy::Way way);
-  void Add(const ExaminedVm& vm, absl::string_view code,
-           Finding::Severity severity, const std::string& message,
-           const std::string& remedy);
+  Findings FindingsOf(const ExaminedVm& vm) {
+    return Findings(vm.info.ref.name, &report_);
+  }
   bool Fits(uint64_t ram_bytes) const;
 
   const WaysInput& input_;
@@ -93,7 +94,8 @@ Decision::Wish Decision::WishOf(const ExaminedVm& vm) {
     if (rule.ok()) {
       wish = {.rule = *rule, .source = "its metadata"};
     } else {
-      Add(vm, "VM_POLICY", Finding::ERROR,
+      FindingsOf(vm).Error(
+          "VM_POLICY",
           absl::StrCat("the policy in its metadata can't be read: ",
                        rule.status().message()),
           absl::StrCat("virsh metadata ", vm.info.ref.name,
@@ -198,24 +200,14 @@ std::vector<std::string> Decision::ChoicesOf(const ExaminedVm& vm) const {
   return choices;
 }
 
-void Decision::Add(const ExaminedVm& vm, absl::string_view code,
-                   Finding::Severity severity, const std::string& message,
-                   const std::string& remedy) {
-  Finding& finding = *report_.add_findings();
-  finding.set_code(std::string(code));
-  finding.set_severity(severity);
-  finding.set_subject(vm.info.ref.name);
-  finding.set_message(message);
-  finding.set_remedy(remedy);
-}
-
 void Decision::Refuse(const ExaminedVm& vm, absl::string_view code,
                       const std::string& message, VmWay& decided) {
   decided.way = Policy::REFUSE;
   decided.why = message;
   decided.choices = ChoicesOf(vm);
   const std::string& name = vm.info.ref.name;
-  Add(vm, code, Finding::ERROR,
+  FindingsOf(vm).Error(
+      code,
       decided.choices.empty()
           ? message
           : absl::StrCat(message, "; it can be carried by: ",
@@ -288,25 +280,21 @@ VmWay Decision::Decide(const ExaminedVm& vm) {
   if (way == Policy::IN_PLACE) return decided;
   if (way == Policy::COPY) copied_bytes_ += CopyBytesFor(decided.ram_bytes);
   NoteInPlaceErrors(vm, way);
-  Add(vm, "WAY", against.empty() ? Finding::OK : Finding::WARNING,
-      absl::StrCat(WayName(way), ", ", decided.why),
-      against.empty() ? "" : "`hostupdatectl enable` it, and start it anew");
+  const std::string what = absl::StrCat(WayName(way), ", ", decided.why);
+  if (against.empty()) {
+    FindingsOf(vm).Ok("WAY", what);
+  } else {
+    FindingsOf(vm).Warning("WAY", what,
+                           "`hostupdatectl enable` it, and start it anew");
+  }
   return decided;
 }
 
 void CheckPolicy(const WaysInput& input, CheckReport& report) {
-  const auto error = [&report](const std::string& message,
-                               const std::string& remedy) {
-    Finding& finding = *report.add_findings();
-    finding.set_code("POLICY");
-    finding.set_severity(Finding::ERROR);
-    finding.set_subject("host");
-    finding.set_message(message);
-    finding.set_remedy(remedy);
-  };
+  Findings findings("host", &report);
   if (!input.policy.ok()) {
-    error(std::string(input.policy.status().message()),
-          "mend the file; without one every VM is carried in place");
+    findings.Error("POLICY", input.policy.status().message(),
+                   "mend the file; without one every VM is carried in place");
   }
   for (const auto& asked : input.asked) {
     const bool known = std::any_of(input.vms.begin(), input.vms.end(),
@@ -315,9 +303,10 @@ void CheckPolicy(const WaysInput& input, CheckReport& report) {
                                             vm.info.ref.uuid == asked.first;
                                    });
     if (!known) {
-      error(absl::StrCat("--way ", asked.first, "=", asked.second,
-                         ": there is no such VM"),
-            "virsh list --all");
+      findings.Error("POLICY",
+                     absl::StrCat("--way ", asked.first, "=", asked.second,
+                                  ": there is no such VM"),
+                     "virsh list --all");
     }
   }
 }
@@ -345,9 +334,7 @@ std::vector<VmWay> DecideWays(const WaysInput& input, CheckReport& report) {
     entry.set_restore_priority(way.restore_priority);
     ways.push_back(std::move(way));
   }
-  report.set_go(std::none_of(
-      report.findings().begin(), report.findings().end(),
-      [](const Finding& f) { return f.severity() == Finding::ERROR; }));
+  SetGo(&report);
   return ways;
 }
 

@@ -6,7 +6,7 @@ import time
 import pytest
 
 from hostlab import flavor as flavors
-from hostlab import foreign, product
+from hostlab import foreign, observe, product
 from hostlab.echo import EchoClient
 from hostlab.guests import THREE
 from hostlab.lab import running_lab
@@ -73,3 +73,14 @@ def echo(lab):
     if not client.broken:
         client.stop()
 
+
+@pytest.fixture
+def unharmed(lab):
+    """Takes stock, lets the test do what it likes, and asserts that no VM and no memory has come to harm."""
+    before = observe.Before(lab.host, lab.guests)
+    yield before
+    assert lab.host.boot_id() == before.boot_id
+    assert lab.host.sh("cat /sys/kernel/kexec_loaded") == "0"
+    assert lab.service.leftovers() == []
+    for guest in lab.guests:
+        observe.check_guest_undisturbed(lab.host, guest, before)

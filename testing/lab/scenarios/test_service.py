@@ -30,18 +30,6 @@ def ended(lab, operation_id):
 
 
 @pytest.fixture
-def unharmed(lab):
-    """Takes stock, lets the test do what it likes, and asserts that no VM and no memory has come to harm."""
-    before = observe.Before(lab.host, lab.guests)
-    yield before
-    assert lab.host.boot_id() == before.boot_id
-    assert lab.host.sh("cat /sys/kernel/kexec_loaded") == "0"
-    assert lab.service.leftovers() == []
-    for guest in lab.guests:
-        observe.check_guest_undisturbed(lab.host, guest, before)
-
-
-@pytest.fixture
 def slow_worker(lab):
     """Workers that take their time before the pause: what happens meanwhile has time to."""
     folder = "/run/systemd/system/host-update-worker@.service.d"

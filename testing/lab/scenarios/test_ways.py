@@ -6,8 +6,6 @@ Who asks for it: the policy file, a VM's metadata, the command line.
 import dataclasses
 import json
 
-import pytest
-
 from hostlab import observe, service
 from hostlab.update_run import live_update
 
@@ -19,18 +17,6 @@ def set_metadata(lab, name, policy):
     """Puts <policy> into the VM's metadata, or takes it out."""
     what = f'--set "<policy {policy}/>"' if policy else "--remove"
     lab.host.sh(f"virsh -q metadata {name} --uri urn:host-update:policy:1 --key host-update --live --config {what}")
-
-
-@pytest.fixture
-def unharmed(lab):
-    """Takes stock, lets the test fail an update, and asserts that nothing has come of it."""
-    before = observe.Before(lab.host, lab.guests)
-    yield before
-    assert lab.host.boot_id() == before.boot_id
-    assert lab.host.sh("cat /sys/kernel/kexec_loaded") == "0"
-    assert lab.service.leftovers() == []
-    for guest in lab.guests:
-        observe.check_guest_undisturbed(lab.host, guest, before)
 
 
 def plan(lab, options):
