@@ -20,6 +20,7 @@ COMMAND_LINE = " ".join([
     "root=/dev/vda rw", "console=ttyS0", "net.ifnames=0", f"memmap={PRESERVED_RANGE}",
     # What is slow only because it is emulated:
     "init_on_alloc=0 transparent_hugepage=madvise mitigations=off audit=0 fsck.mode=skip nowatchdog",
+    "norandmaps",  # See README.md, "What is slow in the emulator".
     "panic=-1",
 ])
 
@@ -61,7 +62,7 @@ class Emulator:
         network = "user,id=net0" + "".join(f",hostfwd=tcp:127.0.0.1:{l}-{a}:{p}" for l, a, p in forwards)
         command = [
             "qemu-system-x86_64", "-name", "host", "-machine", "q35", "-accel", "tcg,thread=multi",
-            "-cpu", "max,-erms,-vgif", "-smp", "1", "-m", RAM, "-display", "none", "-nodefaults", "-no-user-config",
+            "-cpu", "max,-erms,-vgif,-la57", "-smp", "1", "-m", RAM, "-display", "none", "-nodefaults", "-no-user-config",
             "-kernel", str(kernel.boot_kernel), "-append", command_line,
             *(["-initrd", str(kernel.boot_initrd)] if kernel.boot_initrd else []),
             "-netdev", network, "-device", "virtio-net-pci,netdev=net0,mac=52:54:00:00:02:15",
