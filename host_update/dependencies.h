@@ -28,6 +28,9 @@ namespace live_update {
 // How long each thing may take before it counts as failed.
 struct TimeLimits {
   absl::Duration call = absl::Seconds(20);  // One question to the hypervisor.
+  // Its first answer to the restorer, in a host that is still booting: to give
+  // up sooner would bring no VM back sooner.
+  absl::Duration first_answer = absl::Minutes(5);
   absl::Duration pause = absl::Seconds(20);
   absl::Duration save = absl::Seconds(60);
   absl::Duration sync = absl::Seconds(60);

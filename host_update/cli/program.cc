@@ -145,8 +145,10 @@ ExitCode Run(const Options& options, const ClockSample& first_line,
 
   std::unique_ptr<Hypervisor> hypervisor;
   if (NeedsHypervisor(options)) {
-    absl::StatusOr<std::unique_ptr<Hypervisor>> connected =
-        ConnectToLibvirt(options.connect_uri, absl::Now() + deps.limits.call);
+    absl::StatusOr<std::unique_ptr<Hypervisor>> connected = ConnectToLibvirt(
+        options.connect_uri, absl::Now() + (options.command == Command::kRestore
+                                                ? deps.limits.first_answer
+                                                : deps.limits.call));
     if (!connected.ok()) {
       return Fail(connected.status(), ExitCode::kNoHypervisor, output);
     }
