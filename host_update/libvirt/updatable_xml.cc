@@ -69,12 +69,14 @@ absl::StatusOr<std::string> DomainXmlAsBefore(absl::string_view xml,
     xmlNode* const copy =
         xmlDocCopyNode(old_backing, doc.get(), /*recursive=*/1);
     if (backing != nullptr) {
-      xmlAddNextSibling(backing, copy);
+      // In its very place, with the white space around it.
+      xmlFreeNode(xmlReplaceNode(backing, copy));
     } else {
       xmlAddChild(domain, copy);
     }
+  } else if (backing != nullptr) {
+    Remove(backing);
   }
-  if (backing != nullptr) Remove(backing);
   const std::vector<xmlNode*> cells = NumaCells(domain);
   const std::vector<xmlNode*> old_cells = NumaCells(old_domain);
   for (size_t i = 0; i < cells.size() && i < old_cells.size(); ++i) {

@@ -35,6 +35,19 @@ TEST(UpdatableXmlTest, AddsWhatIsMissingAndNothingTwice) {
   EXPECT_EQ(once, twice);
 }
 
+TEST(UpdatableXmlTest, WhatIsAsItHasToBeIsNoChange) {
+  const std::string fit = Domain(
+      "\n  <memoryBacking>\n    <source type='file'/>\n"
+      "    <access mode='shared'/>\n  </memoryBacking>\n  "
+      "<qemu:commandline>\n    <qemu:arg value='-machine'/>\n"
+      "    <qemu:arg value='aux-ram-share=on'/>\n  </qemu:commandline>\n  ",
+      " xmlns:qemu='http://libvirt.org/schemas/domain/qemu/1.0'");
+  ASSERT_OK_AND_ASSIGN(const std::string before, DomainXmlAsBefore(fit, fit));
+  ASSERT_OK_AND_ASSIGN(const std::string after,
+                       UpdatableDomainXml(fit, "file"));
+  EXPECT_EQ(before, after);
+}
+
 TEST(UpdatableXmlTest, TheBackendDecidesWhereRamComesFrom) {
   const std::string xml =
       Domain("<memoryBacking><source type='file'/><locked/></memoryBacking>");
