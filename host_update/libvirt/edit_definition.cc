@@ -28,7 +28,7 @@ absl::StatusOr<DefinitionChange> Edit(virDomain* domain,
   const absl::Cleanup free_text = [text] { free(text); };
   DefinitionChange change;
   // Both through the same writer, so that what differs was changed.
-  LU_ASSIGN_OR_RETURN(change.before, DomainXmlAsBefore(text, text));
+  LU_ASSIGN_OR_RETURN(change.before, NormalizedDomainXml(text));
   LU_ASSIGN_OR_RETURN(change.after,
                       edit.memory_source.empty()
                           ? DomainXmlAsBefore(text, edit.original)

@@ -37,6 +37,11 @@ void RemoveAuxRamShare(xmlNode* domain) {
 
 }  // namespace
 
+absl::StatusOr<std::string> NormalizedDomainXml(absl::string_view xml) {
+  LU_ASSIGN_OR_RETURN(const XmlDoc doc, ParseDomain(xml));
+  return ToString(doc);
+}
+
 absl::StatusOr<std::string> UpdatableDomainXml(
     absl::string_view xml, absl::string_view memory_source) {
   LU_ASSIGN_OR_RETURN(const DomainFacts facts, ReadDomainXml(xml));

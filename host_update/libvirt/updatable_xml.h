@@ -11,6 +11,9 @@
 
 namespace live_update {
 
+// `xml` in the form that the functions below write: unchanged by them if equal.
+absl::StatusOr<std::string> NormalizedDomainXml(absl::string_view xml);
+
 // `xml` with all RAM shared and from `memory_source` ("file" or "memfd"), and
 // QEMU's small blocks shared as well (-machine aux-ram-share=on). Applied to
 // its own result it changes nothing. kFailedPrecondition: the VM has hugepages,

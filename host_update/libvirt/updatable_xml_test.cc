@@ -42,7 +42,7 @@ TEST(UpdatableXmlTest, WhatIsAsItHasToBeIsNoChange) {
       "<qemu:commandline>\n    <qemu:arg value='-machine'/>\n"
       "    <qemu:arg value='aux-ram-share=on'/>\n  </qemu:commandline>\n  ",
       " xmlns:qemu='http://libvirt.org/schemas/domain/qemu/1.0'");
-  ASSERT_OK_AND_ASSIGN(const std::string before, DomainXmlAsBefore(fit, fit));
+  ASSERT_OK_AND_ASSIGN(const std::string before, NormalizedDomainXml(fit));
   ASSERT_OK_AND_ASSIGN(const std::string after,
                        UpdatableDomainXml(fit, "file"));
   EXPECT_EQ(before, after);

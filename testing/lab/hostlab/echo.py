@@ -16,7 +16,7 @@ class EchoClient:
     def __init__(self, port, timeout=60):
         self.sent = 0
         self.echoed = 0
-        self.wrong = 0          # Echoes out of order or changed.
+        self.wrong = []         # Of the first echoes that were out of order or changed: when, what, in place of what.
         self.broken = None      # Why the connection ended, if it did: reset, closed, …
         self.longest_gap_s = 0.0
         self._last_echo = None
@@ -64,8 +64,9 @@ class EchoClient:
             self._last_echo = now
             pending += data
             while len(pending) >= _MESSAGE_BYTES:
-                if pending[:_MESSAGE_BYTES] != b"%08d\n" % self.echoed:
-                    self.wrong += 1
+                message, due = pending[:_MESSAGE_BYTES], b"%08d\n" % self.echoed
+                if message != due and len(self.wrong) < 10:
+                    self.wrong.append(f"at {time.strftime('%H:%M:%S')} {message} in place of {due}")
                 self.echoed += 1
                 pending = pending[_MESSAGE_BYTES:]
 
@@ -92,4 +93,4 @@ class EchoClient:
 
     def __str__(self):
         state = self.broken or "never broken"
-        return f"{self.echoed} of {self.sent} messages echoed, {self.wrong} wrong, connection {state}"
+        return f"{self.echoed} of {self.sent} messages echoed, wrong: {self.wrong or 'none'}, connection {state}"

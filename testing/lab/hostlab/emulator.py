@@ -19,7 +19,7 @@ PRESERVED_RANGE = "2G!4G"
 COMMAND_LINE = " ".join([
     "root=/dev/vda rw", "console=ttyS0", "net.ifnames=0", f"memmap={PRESERVED_RANGE}",
     # What is slow only because it is emulated:
-    "init_on_alloc=0 transparent_hugepage=madvise mitigations=off audit=0 fsck.mode=skip nowatchdog",
+    "init_on_alloc=0 transparent_hugepage=madvise mitigations=off fsck.mode=skip nowatchdog",
     "norandmaps",  # See README.md, "What is slow in the emulator".
     "panic=-1",
 ])
@@ -53,7 +53,7 @@ class Emulator:
     since the start.
     """
 
-    def __init__(self, folder, kernel, disks, console, forwards=(), command_line=COMMAND_LINE, saved=None):
+    def __init__(self, folder, kernel, disks, console, forwards, command_line, saved=None):
         self.folder = pathlib.Path(folder)
         self.agent_path = self.folder / "agent.sock"
         self.qmp_path = self.folder / "qmp.sock"

@@ -11,6 +11,8 @@ from hostlab.image import Kernel
 # For kernels with KVM built in. The emulated processor's TSC has one rate, as any server's; it does not say so (../README.md,
 # "The TSC's rate").
 CONSTANT_TSC = "setcpuid=constant_tsc"
+# AppArmor's rules are compiled some nine times for each VM that starts: seconds each in the emulator.
+UNCONFINED = "apparmor=0 audit=0"
 LUO_COMMAND_LINE = f"kho=on liveupdate=on transparent_hugepage_shmem=advise {CONSTANT_TSC}"
 
 
@@ -21,6 +23,7 @@ class Flavor:
     newer: Kernel
     command_line: str
     ram_source: str     # Of libvirt's <memoryBacking>.
+    confined: bool = False  # libvirt confines each QEMU by AppArmor, and the kernel says what that denied.
 
 
 def get(name):
@@ -30,10 +33,15 @@ def get(name):
 def _dax():
     """Debian's kernels, RAM in files on a DAX file system."""
     image = host_image.ensure()
-    return Flavor("dax", image.older, image.newer, COMMAND_LINE, "file")
+    return Flavor("dax", image.older, image.newer, f"{COMMAND_LINE} {UNCONFINED}", "file")
+
+
+def confined(flavor):
+    """The same host with AppArmor, as Debian has it."""
+    return dataclasses.replace(flavor, confined=True, command_line=flavor.command_line.replace(UNCONFINED, "apparmor=1"))
 
 
 def _luo():
     """Kernels with the Live Update Orchestrator, RAM in memfds."""
     kernels = built_kernels.ensure()
-    return Flavor("luo", kernels.older, kernels.newer, f"{COMMAND_LINE} {LUO_COMMAND_LINE}", "memfd")
+    return Flavor("luo", kernels.older, kernels.newer, f"{COMMAND_LINE} {UNCONFINED} {LUO_COMMAND_LINE}", "memfd")

@@ -24,7 +24,7 @@ DISK_BYTES = 6 << 30
 
 PACKAGES = """
     systemd systemd-sysv udev dbus kmod iproute2 e2fsprogs lz4 initramfs-tools
-    qemu-guest-agent
+    qemu-guest-agent apparmor
     libvirt-daemon-system libvirt-clients qemu-system-x86 qemu-utils seabios ovmf swtpm swtpm-tools
     libabsl20220623 libgrpc++1.51 libprotobuf32 libelf1 libsystemd0 libssl3 libxxhash0
 """.split()  # The last line: what our own package depends on, so that it installs without an archive.

@@ -19,6 +19,7 @@ class Domain:
     inactive_xml: str
     cpu: str           # What the guest sees of it, feature by feature.
     ram_inodes: tuple  # Of the guest's RAM as QEMU has it mapped from the DAX file system.
+    confinement: tuple  # QEMU's user, AppArmor profile and seccomp mode.
 
 
 def domain(host, name):
@@ -31,7 +32,22 @@ def domain(host, name):
     return Domain(info["UUID"], info["Persistent"], info["Autostart"],
                   # A transient one has only its live definition.
                   host.sh(f"virsh dumpxml --inactive --security-info {name}") if info["Persistent"] == "yes" else "",
-                  host.sh(f"virsh dumpxml --xpath /domain/cpu {name}"), tuple(inodes.split()))
+                  host.sh(f"virsh dumpxml --xpath /domain/cpu {name}"), tuple(inodes.split()),
+                  _confinement(host, name, info["UUID"]))
+
+
+def _confinement(host, name, uuid):
+    """Asserts that QEMU is shut in as libvirt does it on Debian, and returns by what."""
+    found = tuple(host.sh(f"cd /proc/$(cat /run/libvirt/qemu/{name}.pid); stat -c %U .; "
+                          "tr '\\0' '\\n' < attr/current; awk '$1 == \"Seccomp:\" { print $2 }' status").splitlines())
+    profile = f"libvirt-{uuid} (enforce)" if host.flavor.confined else "kernel"
+    assert found == ("libvirt-qemu", profile, "2"), f"{name}: {found}"
+    return found
+
+
+def denials(host):
+    """What AppArmor has denied to QEMUs, in this boot and those before."""
+    return host.run("journalctl -q -o cat _TRANSPORT=kernel | grep 'apparmor=\"DENIED\".*profile=\"libvirt-'").out.splitlines()
 
 
 def state(host, name):
@@ -61,6 +77,7 @@ class Before:
         self.domains = {g.name: domain(host, g.name) for g in guests}
         self.consoles = {g.name: lab_guests.console(host, g) for g in guests}
         self.libvirt_errors = libvirt_errors(host)
+        self.denials = denials(host)  # Before the package was there, too.
 
 
 def check_guest_went_on(host, guest, before):

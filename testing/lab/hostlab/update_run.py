@@ -10,6 +10,12 @@ from hostlab import observe
 AGREE_S, AGREE_SHARE = 0.5, 0.01
 
 
+def check_agree(name, seen, reported_s):
+    """The guest's account of a blackout, a Gap, and the host's are of the same one."""
+    slack = (seen.high - seen.low) / 2 + AGREE_S + AGREE_SHARE * reported_s
+    assert abs(seen.middle - reported_s) <= slack, f"{name}: the guest saw {seen}, the host reports {reported_s:.2f} s"
+
+
 @dataclasses.dataclass
 class UpdateRun:
     lab: object
@@ -49,10 +55,11 @@ class UpdateRun:
         for guest in self.lab.foreign:
             guest.check_went_on(host)
         assert observe.libvirt_errors(host) == self.before.libvirt_errors
+        assert observe.denials(host) == self.before.denials
         self._check_all_given_back()
         if self.echo:
             assert not self.echo.broken, f"the connection broke: {self.echo}"
-            assert self.echo.wrong == 0
+            assert not self.echo.wrong, f"bytes were lost: {self.echo}"
 
     def _check_vm_report(self, guest):
         vm = self.vm(guest.name)
@@ -64,10 +71,7 @@ class UpdateRun:
         assert vm["ram_proof"]
         if guest.paused:
             return  # It has stood still for longer, and its owner knows.
-        seen = self.guest_blackout(guest.name)
-        slack = (seen.high - seen.low) / 2 + AGREE_S + AGREE_SHARE * vm["blackout_s"]
-        assert abs(seen.middle - vm["blackout_s"]) <= slack, \
-            f"{guest.name}: the guest saw {seen}, the host reports {vm['blackout_s']:.2f} s"
+        check_agree(guest.name, self.guest_blackout(guest.name), vm["blackout_s"])
 
     def _check_all_given_back(self):
         status = self.lab.service.status()

@@ -10,7 +10,6 @@ import statistics
 from hostlab import product
 from hostlab.deadline import wait_until
 from hostlab.echo import EchoClient
-from hostlab.emulator import COMMAND_LINE
 from hostlab.guests import make_initramfs
 from hostlab.host import PAYLOAD, Host
 from hostlab.lab import running_lab
@@ -40,7 +39,7 @@ def test_floor(payload, logs, flavor):
 def _floor(payload, logs, flavor):
     """Seconds from the jump to the first instruction of a trivial init under the same kernel."""
     with Host.ready(logs, payload, flavor, guest_init=product.guest_init()) as host:
-        host.agent.start(f"{PAYLOAD}/kexec_into {host.flavor.older.kernel} {PAYLOAD}/floor.cpio '{COMMAND_LINE}'")
+        host.agent.start(f"{PAYLOAD}/kexec_into {host.flavor.older.kernel} {PAYLOAD}/floor.cpio '{host.flavor.command_line}'")
         wait_until(lambda: _at(host, "FLOOR first instruction"), 120, "the trivial init ran")
         return _at(host, "FLOOR first instruction") - _at(host, "FLOOR jump")
 

@@ -7,7 +7,7 @@ import dataclasses
 import json
 
 from hostlab import observe, service
-from hostlab.update_run import live_update
+from hostlab.update_run import check_agree, live_update
 
 POLICY = "/etc/host-update/policy.textproto"
 COPIES = f"{service.STORE}/copies"
@@ -82,8 +82,7 @@ def check_ways(lab, run, ways, logs):
         assert observe.state(lab.host, guest.name) == "running (restored)"
         print(f"{guest.name}: {vm['way']}, blackout by the host {vm['blackout_s']:.2f} s, "
               f"by the guest {run.guest_blackout(guest.name)}")
-        seen = run.guest_blackout(guest.name)
-        assert abs(vm["blackout_s"] - seen.middle) < 3.0 + (seen.high - seen.low) / 2
+        check_agree(guest.name, run.guest_blackout(guest.name), vm["blackout_s"])
     in_place = [vm["blackout_s"] for vm in run.report["vms"] if vm["way"] == "in-place"]
     others = [vm["blackout_s"] for vm in run.report["vms"] if vm["way"] != "in-place"]
     assert max(in_place) < min(others), "those in place come first"
