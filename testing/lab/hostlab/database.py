@@ -19,7 +19,7 @@ import time
 from hostlab import archive
 from hostlab import image as host_image
 from hostlab.deadline import wait_until
-from hostlab.guests import Guest
+from hostlab.guests import LIGHT, Guest
 
 PACKAGES = "systemd systemd-sysv udev dbus kmod iproute2 qemu-guest-agent redis-server".split()
 ADDRESS, PORT = "10.0.2.50", 7000  # What the lab forwards to (host.py).
@@ -64,9 +64,10 @@ class Database(Guest):
         # The title: another disk is another guest.
         return TEMPLATE.substitute(name=self.name, title=ensure().parent.name, vcpus=self.vcpus, memory=self.memory_mib,
                                    kernel=kernel, initrd=self.initrd, ram_source=ram_source, disk=self.disk_path,
-                                   log=self.log)
+                                   log=self.log, light=LIGHT)
 
     def wait_until_up(self, host, timeout):
+        timeout *= 2  # systemd, and much else.
         ping = f"exec 3<>/dev/tcp/{ADDRESS}/{PORT}; printf \"PING\\r\\n\" >&3; head -c 5 <&3"
         wait_until(lambda: "PONG" in host.run(f"timeout 10 bash -c {shlex.quote(ping)}").out, timeout,
                    f"the database in {self.name} answers", interval=2.0)
@@ -86,7 +87,7 @@ class Database(Guest):
         return subprocess.run(["base64", "-d"], input=part["buf-b64"], text=True, check=True, capture_output=True).stdout
 
 
-DATABASE = Database("database", vcpus=2, memory_mib=384, disk=True, address=ADDRESS)
+DATABASE = Database("database", memory_mib=384, disk=True, address=ADDRESS)
 
 
 class Client:

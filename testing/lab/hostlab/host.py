@@ -199,7 +199,7 @@ def _saved_disk(flavor, guests, guest_init):
         for source in ("host.py", "guests.py", "domain.xml", "emulator.py"):
             digest.update((pathlib.Path(__file__).parent / source).read_bytes())
         disk = host_image.cache_dir() / f"ready-{digest.hexdigest()[:16]}.qcow2"
-        with host_image.locked(f"ready-{flavor.name}"):
+        with host_image.locked(disk.stem):
             if not disk.exists():
                 for guest in guests:
                     guest.add_to_payload(payload)
@@ -227,9 +227,13 @@ def _make_saved_disk(disk, payload, flavor, guests):
     logs = disk.with_suffix(".logs")
     with Host(logs, payload, flavor) as host:
         host.sh(f"cp {PAYLOAD}/guest.cpio {lab_guests.INITRD}; cp {host.image.older.kernel} {lab_guests.KERNEL}")
-        for guest in guests:
-            lab_guests.define(host, guest)
-        lab_guests.start(host, guests)
+        try:
+            for guest in guests:
+                lab_guests.define(host, guest)
+            lab_guests.start(host, guests)
+        except (AgentError, LabTimeout):
+            host.collect_logs()  # Which guest hangs, and where.
+            raise
         # systemd may have unmounted it already: it does if the mount was there before it knew of the device.
         host.sh(f"! mountpoint -q {PAYLOAD} || umount {PAYLOAD}; sync")
         # No virtual processor may be inside a guest when the emulator's own state is saved: one of three guests
