@@ -19,7 +19,7 @@ absl::StatusOr<VmInfo> FindVm(const std::string& name_or_uuid,
   LU_ASSIGN_OR_RETURN(const std::vector<VmInfo> vms,
                       deps.hypervisor->List(absl::Now() + deps.limits.call));
   for (const VmInfo& vm : vms) {
-    if (vm.ref.name == name_or_uuid || vm.ref.uuid == name_or_uuid) return vm;
+    if (vm.ref.IsCalled(name_or_uuid)) return vm;
   }
   return absl::NotFoundError(absl::StrCat("there is no VM ", name_or_uuid));
 }

@@ -100,9 +100,9 @@ TEST_F(HookProcessTest, IsKilledWithAllItStartedAtItsLimit) {
     if (FILE* stat =
             fopen(absl::StrCat("/proc/", child, "/stat").c_str(), "re")) {
       char text[256] = {};
-      (void)fread(text, 1, sizeof(text) - 1, stat);
+      const size_t got = fread(text, 1, sizeof(text) - 1, stat);
       fclose(stat);
-      if (std::string(text).find(") Z ") != std::string::npos) return;
+      if (std::string(text, got).find(") Z ") != std::string::npos) return;
     }
     absl::SleepFor(absl::Milliseconds(50));
   }

@@ -12,6 +12,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
 #include "absl/time/time.h"
 #include "base/unique_fd.h"
 
@@ -20,6 +21,11 @@ namespace live_update {
 struct VmRef {
   std::string name;
   std::string uuid;  // Lower case, with dashes.
+
+  // Whether an operator's `name_or_uuid` means this VM.
+  bool IsCalled(absl::string_view name_or_uuid) const {
+    return name == name_or_uuid || uuid == name_or_uuid;
+  }
 };
 
 enum class VmState { kRunning, kPaused, kOff, kOther };

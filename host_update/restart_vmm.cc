@@ -57,7 +57,7 @@ absl::StatusOr<std::vector<VmInfo>> Choose(
   }
   for (const std::string& name : names) {
     const auto is_it = [&name](const VmInfo& vm) {
-      return vm.ref.name == name || vm.ref.uuid == name;
+      return vm.ref.IsCalled(name);
     };
     const auto found = absl::c_find_if(all, is_it);
     if (found == all.end()) {

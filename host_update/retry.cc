@@ -36,7 +36,7 @@ std::string ResolveName(const std::string& name_or_uuid,
   const auto vms = deps.hypervisor->List(absl::Now() + deps.limits.call);
   if (!vms.ok()) return name_or_uuid;
   for (const VmInfo& vm : *vms) {
-    if (vm.ref.name == name_or_uuid) return vm.ref.uuid;
+    if (vm.ref.IsCalled(name_or_uuid)) return vm.ref.uuid;
   }
   return name_or_uuid;
 }

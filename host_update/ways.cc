@@ -29,10 +29,6 @@ constexpr absl::string_view kSaveable[] = {"memoryBacking hugepages", "lease"};
 constexpr uint64_t kCopyMargin = uint64_t{64} << 20;
 constexpr uint64_t kPagesPerMarginPage = 256;
 
-std::string InMib(uint64_t bytes) {
-  return absl::StrCat((bytes + (1 << 20) - 1) >> 20, " MiB");
-}
-
 // Decides for one host.
 class Decision {
  public:
@@ -169,12 +165,12 @@ std::string Decision::Against(Policy::Way way, const ExaminedVm& vm) const {
       if (input_.backend == Backend::kLuo) return "copies need the backend dax";
       if (!Fits(RamBytes(vm))) {
         return absl::StrCat(
-            "its copy takes ", InMib(CopyBytesFor(RamBytes(vm))),
+            "its copy takes ", Size(CopyBytesFor(RamBytes(vm))),
             " of preserved memory; ",
             input_.host.preserved.ok()
-                ? absl::StrCat(InMib(input_.host.preserved->free_bytes),
+                ? absl::StrCat(Size(input_.host.preserved->free_bytes),
                                " are free, of which ",
-                               InMib(input_.state_area_bytes + copied_bytes_),
+                               Size(input_.state_area_bytes + copied_bytes_),
                                " are for other VMs")
                 : std::string(input_.host.preserved.status().message()));
       }
@@ -299,8 +295,7 @@ void CheckPolicy(const WaysInput& input, CheckReport& report) {
   for (const auto& asked : input.asked) {
     const bool known = std::any_of(input.vms.begin(), input.vms.end(),
                                    [&asked](const ExaminedVm& vm) {
-                                     return vm.info.ref.name == asked.first ||
-                                            vm.info.ref.uuid == asked.first;
+                                     return vm.info.ref.IsCalled(asked.first);
                                    });
     if (!known) {
       findings.Error("POLICY",

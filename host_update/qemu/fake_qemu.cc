@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cstdlib>
 #include <cstring>
 #include <utility>
 
@@ -65,7 +66,7 @@ std::vector<CprFd> FakeQemu::RamBlocks() {
     CprFd block;
     block.name = name;
     block.fd = UniqueFd(memfd_create(name, MFD_CLOEXEC));
-    (void)pwrite(block.fd.get(), name, std::strlen(name), 0);
+    if (pwrite(block.fd.get(), name, std::strlen(name), 0) < 0) std::abort();
     blocks.push_back(std::move(block));
   }
   return blocks;

@@ -24,7 +24,9 @@ from hostlab.guests import LIGHT, Guest
 PACKAGES = "systemd systemd-sysv udev dbus kmod iproute2 qemu-guest-agent redis-server".split()
 ADDRESS, PORT = "10.0.2.50", 7000  # What the lab forwards to (host.py).
 DISK_BYTES = 768 << 20
-MASKED_UNITS = [unit for unit in host_image.MASKED_UNITS if not unit.startswith("modprobe@")]
+MASKED_UNITS = [unit for unit in host_image.MASKED_UNITS if not unit.startswith("modprobe@")] + [
+    # Each program more is half a minute in a guest of an emulated host.
+    "systemd-logind.service", "systemd-user-sessions.service", "systemd-random-seed.service", "systemd-journal-flush.service"]
 TEMPLATE = string.Template((pathlib.Path(__file__).parent / "machines/database.xml").read_text())
 PAYLOAD = "/mnt/payload"
 # What is acknowledged is on the disk.
