@@ -120,13 +120,14 @@ def define(host, guest, kernel=KERNEL, initrd=INITRD):
 
 
 def start(host, guests, timeout=600):
-    """Starts the guests side by side; returns when each is up: has filled its memory and verified all of it once."""
-    if not guests:
-        return
-    starts = (f"virsh -q create {g.xml_path}" if g.transient else f"virsh -q start {g.name}" for g in guests)
-    host.sh(" & ".join(starts) + " & wait", timeout)
+    """Starts the guests; returns when each is up: has filled its memory and verified all of it once. One after the other, while those
+    that are up stand still: the emulated host has one processor."""
     for guest in guests:
+        host.sh(f"virsh -q create {guest.xml_path}" if guest.transient else f"virsh -q start {guest.name}", timeout)
         guest.wait_until_up(host, timeout)
+        host.sh(f"virsh -q suspend {guest.name}")
+    for guest in guests:
+        host.sh(f"virsh -q resume {guest.name}")
 
 
 def console(host, guest):
