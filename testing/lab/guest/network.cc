@@ -30,13 +30,17 @@ bool SetAddress(
   return ioctl(fd, request, &request_body) == 0;
 }
 
+// Speaks first: who hears it knows that the connection is there at both ends.
 void Echo(int connection) {
   const int on = 1;
   setsockopt(connection, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
+  constexpr char kGreeting[] = "ready\n";
+  constexpr ssize_t kGreetingBytes = sizeof(kGreeting) - 1;
   std::array<char, 4096> buffer{};
-  for (;;) {
+  bool up = write(connection, kGreeting, kGreetingBytes) == kGreetingBytes;
+  while (up) {
     const ssize_t got = read(connection, buffer.data(), buffer.size());
-    if (got <= 0 || write(connection, buffer.data(), got) != got) break;
+    up = got > 0 && write(connection, buffer.data(), got) == got;
   }
   close(connection);
 }

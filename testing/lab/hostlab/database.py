@@ -105,7 +105,7 @@ class Client:
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._write, daemon=True)
         self._thread.start()
-        wait_until(lambda: self.acknowledged > 0, 60, "the database acknowledges the first key")
+        wait_until(lambda: self.acknowledged > 0, 180, "the database acknowledges the first key")
 
     def _write(self):
         last = time.monotonic()
@@ -142,12 +142,14 @@ def value(number):
 
 
 class Connection:
-    """One connection to the database, as its protocol (RESP) has it. OSError if it breaks."""
+    """One connection to the database, as its protocol (RESP) has it. OSError if it breaks, or does not come about within a minute."""
 
     def __init__(self, port):
         self._socket = socket.create_connection(("127.0.0.1", port), 60)
-        self._socket.settimeout(300)  # A blackout is none of its business.
         self._file = self._socket.makefile("rb")
+        # First of all a call that may be lost: ../README.md, "The user network's fault".
+        self.call("PING")
+        self._socket.settimeout(300)  # A blackout is none of its business.
 
     def __enter__(self):
         return self

@@ -8,6 +8,7 @@ from hostlab.deadline import wait_until
 
 PERIOD_S = 0.1
 _MESSAGE_BYTES = 9  # Eight digits and a newline.
+_GREETING = b"ready\n"
 
 
 class EchoClient:
@@ -31,6 +32,11 @@ class EchoClient:
     def _connect(port, timeout):
         connection = socket.create_connection(("127.0.0.1", port), timeout)
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        # Not a byte before the guest has spoken: ../README.md, "The user network's fault".
+        greeting = b""
+        while len(greeting) < len(_GREETING) and (more := connection.recv(len(_GREETING) - len(greeting))):
+            greeting += more
+        assert greeting == _GREETING, f"the guest's echo server says {greeting}"
         connection.settimeout(None)
         return connection
 
