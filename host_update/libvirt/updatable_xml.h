@@ -11,7 +11,8 @@
 
 namespace live_update {
 
-// `xml` in the form that the functions below write: unchanged by them if equal.
+// `xml` as the functions below write it: where their result differs from this,
+// they changed something.
 absl::StatusOr<std::string> NormalizedDomainXml(absl::string_view xml);
 
 // `xml` with all RAM shared and from `memory_source` ("file" or "memfd"), and

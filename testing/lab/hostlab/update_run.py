@@ -11,7 +11,7 @@ AGREE_S, AGREE_SHARE = 0.5, 0.01
 
 
 def check_agree(name, seen, reported_s):
-    """The guest's account of a blackout, a Gap, and the host's are of the same one."""
+    """The guest's account of a blackout, an Interval, and the host's are of the same one."""
     slack = (seen.high - seen.low) / 2 + AGREE_S + AGREE_SHARE * reported_s
     assert abs(seen.middle - reported_s) <= slack, f"{name}: the guest saw {seen}, the host reports {reported_s:.2f} s"
 
