@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <optional>
+#include <utility>
 
 #include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
@@ -140,6 +141,20 @@ absl::Status CheckLength(size_t bytes) {
                    kMaxCommandLineBytes));
 }
 
+// Words that no later boot has, so none that it could not be without.
+absl::StatusOr<std::vector<Parameter>> SplitFirstBoot(absl::string_view words) {
+  LU_ASSIGN_OR_RETURN(CommandLine split, SplitCommandLine(words));
+  if (!split.init.empty()) {
+    return absl::InvalidArgumentError("\"--\" among them");
+  }
+  for (const Parameter& word : split.kernel) {
+    if (!IsPositional(word)) continue;
+    return absl::InvalidArgumentError(
+        absl::StrCat(word.word, " has to hold for every boot"));
+  }
+  return std::move(split.kernel);
+}
+
 }  // namespace
 
 absl::StatusOr<CommandLine> SplitCommandLine(absl::string_view line) {
@@ -180,13 +195,26 @@ absl::StatusOr<CommandLine> SplitCommandLine(absl::string_view line) {
   return split;
 }
 
+absl::StatusOr<CommandLine> OrdinaryWords(absl::string_view line) {
+  LU_ASSIGN_OR_RETURN(CommandLine split, SplitCommandLine(line));
+  const auto marker = std::find_if(
+      split.kernel.begin(), split.kernel.end(),
+      [](const Parameter& word) { return word.word == kFirstBootMarker; });
+  split.kernel.erase(marker, split.kernel.end());
+  return split;
+}
+
 absl::StatusOr<std::string> TargetCommandLine(absl::string_view running,
-                                              absl::string_view append) {
-  const auto running_split = SplitCommandLine(running);
+                                              absl::string_view append,
+                                              absl::string_view first_boot) {
+  const auto running_split = OrdinaryWords(running);
   LU_RETURN_IF_ERROR(
       Annotate(running_split.status(), "the running kernel's command line"));
   const auto append_split = SplitCommandLine(append);
   LU_RETURN_IF_ERROR(Annotate(append_split.status(), "what is to be appended"));
+  const auto first_boot_split = SplitFirstBoot(first_boot);
+  LU_RETURN_IF_ERROR(
+      Annotate(first_boot_split.status(), "words for the first boot alone"));
 
   std::vector<Parameter> kernel;
   for (const Parameter& word : running_split->kernel) {
@@ -202,6 +230,8 @@ absl::StatusOr<std::string> TargetCommandLine(absl::string_view running,
   for (const Parameter& word : WithoutRepetitions(kernel)) {
     words.push_back(word.word);
   }
+  if (!first_boot_split->empty()) words.push_back(kFirstBootMarker);
+  for (const Parameter& word : *first_boot_split) words.push_back(word.word);
   if (!init.empty()) words.push_back("--");
   for (const Parameter& word : init) words.push_back(word.word);
   std::string line = absl::StrJoin(words, " ");

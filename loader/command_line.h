@@ -42,15 +42,27 @@ struct CommandLine {
 // is none of these.
 absl::StatusOr<CommandLine> SplitCommandLine(absl::string_view line);
 
+// Begins the words that are for the first boot after an update alone. The
+// kernel takes it for a parameter of a module that there is not.
+inline constexpr absl::string_view kFirstBootMarker = "host_update.jump";
+
+// The words of `line` before "--" without those from kFirstBootMarker on: how
+// this host is booted ordinarily. Views into `line`. As SplitCommandLine fails.
+absl::StatusOr<CommandLine> OrdinaryWords(absl::string_view line);
+
 // The next kernel's command line: the running kernel's without what only
-// concerned its own boot (BOOT_IMAGE=, initrd=, …), plus `append`. Of words
-// that would stand there twice only the last stays, so that one update after
-// another does not make it longer; memmap=, mem= and console= keep their order
-// and number, and an appended one that would change nothing is left out.
-// kInvalidArgument: either is malformed (see SplitCommandLine) or the result is
-// longer than kMaxCommandLineBytes.
-absl::StatusOr<std::string> TargetCommandLine(absl::string_view running,
-                                              absl::string_view append);
+// concerned its own boot (BOOT_IMAGE=, initrd=, kFirstBootMarker and what
+// follows it, …), plus `append`. Of words that would stand there twice only the
+// last stays, so that one update after another does not make it longer;
+// memmap=, mem= and console= keep their order and number, and an appended one
+// that would change nothing is left out. Last come kFirstBootMarker and
+// `first_boot`, unless that is empty.
+// kInvalidArgument: one of them is malformed (see SplitCommandLine),
+// `first_boot` has a word that would have to stay (memmap=, mem=, console=), or
+// the result is longer than kMaxCommandLineBytes.
+absl::StatusOr<std::string> TargetCommandLine(
+    absl::string_view running, absl::string_view append,
+    absl::string_view first_boot = "");
 
 // Whether a kernel started with `target` leaves alone the memory that the one
 // started with `running` leaves alone: every word that shapes the memory map

@@ -153,6 +153,30 @@ TEST(CheckKeepsMemoryTest, RefusesEveryOtherShape) {
   }
 }
 
+TEST(TargetCommandLineTest, FirstBootsWordsAreNotInheritedByTheNextUpdate) {
+  const std::string words = "systemd.unit=a.target quiet";
+  ASSERT_OK_AND_ASSIGN(
+      const std::string first,
+      TargetCommandLine("quiet memmap=1G!1G ro -- x", "nosmt", words));
+  EXPECT_EQ(first,
+            "quiet memmap=1G!1G ro nosmt host_update.jump "
+            "systemd.unit=a.target quiet -- x");
+  EXPECT_THAT(CheckKeepsMemory("memmap=1G!1G", first), IsOk());
+  EXPECT_EQ(TargetCommandLine(first, "", words).value_or(""), first);
+  EXPECT_EQ(TargetCommandLine(first, "").value_or(""),
+            "quiet memmap=1G!1G ro nosmt -- x");
+}
+
+TEST(TargetCommandLineTest, RefusesFirstBootWordsThatEveryBootNeeds) {
+  for (const char* words :
+       {"memmap=1G!1G", "mem=2G", "console=ttyS0", "quiet -- x", "a=\"b"}) {
+    EXPECT_THAT(TargetCommandLine("ro", "", words),
+                StatusIs(absl::StatusCode::kInvalidArgument,
+                         HasSubstr("words for the first boot alone")))
+        << words;
+  }
+}
+
 TEST(CheckKeepsMemoryTest, SaysThatInitGetsIt) {
   EXPECT_THAT(CheckKeepsMemory("memmap=1G!1G", "ro -- memmap=1G!1G"),
               StatusIs(absl::StatusCode::kFailedPrecondition,

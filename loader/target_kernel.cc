@@ -81,7 +81,8 @@ void OpenInitrd(const TargetRequest& request, TargetKernel* target) {
 }
 
 void MakeCommandLine(const TargetRequest& request, TargetKernel* target) {
-  auto line = TargetCommandLine(request.running_command_line, request.append);
+  auto line = TargetCommandLine(request.running_command_line, request.append,
+                                request.first_boot);
   target->command_line_status = line.status();
   if (!line.ok()) return;
   target->command_line_status =

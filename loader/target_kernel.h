@@ -24,7 +24,8 @@ struct TargetRequest {
   std::string initrd_path;           // Empty: none.
   std::string running_command_line;  // /proc/cmdline
   std::string append;
-  std::string root;  // Before /boot and /lib/modules; "" but in tests.
+  std::string first_boot;  // Words for the boot of the jump alone.
+  std::string root;        // Before /boot and /lib/modules; "" but in tests.
 };
 
 // One error does not hide the others: each part has its own.
