@@ -8,6 +8,7 @@
 #include "absl/time/time.h"
 #include "base/status_macros.h"
 #include "host_update/backend.h"
+#include "host_update/early_restore.h"
 #include "host_update/hooks.h"
 #include "host_update/journal.h"
 #include "host_update/parallel.h"
@@ -77,7 +78,8 @@ absl::StatusOr<CheckedHost> CheckHost(const UpdateRequest& request,
         deps.read_target({.kernel_path = request.kernel_path,
                           .initrd_path = request.initrd_path,
                           .running_command_line = checked.host.command_line,
-                          .append = request.append});
+                          .append = request.append,
+                          .first_boot = FirstBootWords(request, checked.host)});
   }
   LU_ASSIGN_OR_RETURN(const auto journal, ReadJournal(deps.paths.run_dir));
   const std::vector<std::string> refused_hooks =

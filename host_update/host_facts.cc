@@ -31,6 +31,8 @@ constexpr size_t kFirstCpu = 8 << 10;  // Of /proc/cpuinfo: one CPU and more.
 constexpr size_t kMaxInterfaces = 65536;
 constexpr size_t kMaxOpenFiles = 1 << 20;  // Of all processes, looked at.
 constexpr char kLuoDevice[] = "/dev/liveupdate";
+constexpr char kEarlyRestoreUnit[] =
+    "/lib/systemd/system/host-update-early.target";
 
 // A file that every host has, without the white space at its end.
 absl::StatusOr<std::string> ReadLine(const std::string& path) {
@@ -196,6 +198,8 @@ absl::StatusOr<HostFacts> CollectHostFacts(const HostFactsOptions& options) {
                                "current_clocksource")
                           .value_or("");
   facts.network_interfaces = ReadInterfaces(root);
+  facts.early_restore_installed =
+      access((root + kEarlyRestoreUnit).c_str(), F_OK) == 0;
   if (options.luo) {
     facts.luo = ReadLuo(root);
     facts.running_kernel =

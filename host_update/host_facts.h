@@ -48,6 +48,8 @@ struct HostFacts {
 
   std::set<std::string> network_interfaces;
 
+  bool early_restore_installed = false;  // Its systemd target is there.
+
   // Read only if asked for: it takes a second.
   LuoFacts luo;
   absl::StatusOr<loader::RunningKernel> running_kernel =

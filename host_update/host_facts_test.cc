@@ -96,6 +96,14 @@ TEST_F(HostFactsTest, ReadsAHost) {
   EXPECT_THAT(host.network_interfaces, UnorderedElementsAre("br0", "lo"));
 }
 
+TEST_F(HostFactsTest, KnowsWhetherTheEarlyRestoreIsInstalled) {
+  ASSERT_OK_AND_ASSIGN(const HostFacts without, Collect());
+  EXPECT_FALSE(without.early_restore_installed);
+  Write("/lib/systemd/system/host-update-early.target", "[Unit]\n");
+  ASSERT_OK_AND_ASSIGN(const HostFacts with, Collect());
+  EXPECT_TRUE(with.early_restore_installed);
+}
+
 TEST_F(HostFactsTest, LooksForLuoOnlyIfItIsAskedFor) {
   Write("/dev/liveupdate", "");
   Write("/sys/kernel/mm/transparent_hugepage/shmem_enabled",

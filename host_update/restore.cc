@@ -20,6 +20,7 @@
 #include "base/log.h"
 #include "base/status_macros.h"
 #include "host_update/clock.h"
+#include "host_update/early_restore.h"
 #include "host_update/guests.h"
 #include "host_update/history.h"
 #include "host_update/hooks.h"
@@ -280,6 +281,9 @@ absl::StatusOr<UpdateReport> RestoreAll(const ClockSample& first_line,
   LU_RETURN_IF_ERROR(deps.entered(Phase::kResume));
   GuestsWaking guests(vms, report, deps);
   SettleVms(vms, **incoming, span_clock, deps, report);
+  if (absl::Status status = LetBootGoOn(deps.paths); !status.ok()) {
+    LogWarning(status.message());  // A timer does the same, later.
+  }
   guests.Finish(report);
   AddSpan(Phase::kResume, resume_start, span_clock.Now(), report);
 

@@ -2,9 +2,11 @@
 
 #include <string>
 
+#include "absl/cleanup/cleanup.h"
 #include "absl/strings/str_cat.h"
 #include "base/log.h"
 #include "base/status_code.h"
+#include "host_update/early_restore.h"
 #include "host_update/enable.h"
 #include "host_update/history.h"
 #include "host_update/journal.h"
@@ -93,6 +95,8 @@ ExitCode Restore(const Options& options, const ClockSample& first_line,
   }
   const absl::StatusOr<RunLock> lock = RunLock::Acquire(deps.paths.run_dir);
   if (!lock.ok()) return Fail(lock.status(), output);
+  // Whatever becomes of it, the host goes on.
+  const absl::Cleanup end = [&deps] { (void)LetBootGoOn(deps.paths); };
   if (!options.discard_vm.empty()) {
     const absl::Status status = DiscardVm(options.discard_vm, deps);
     return status.ok() ? ExitCode::kOk : Fail(status, output);

@@ -105,6 +105,16 @@ std::variant<Options, int> ParseOptions(int argc, char** argv) {
                  "handover-key, if there is one")
       ->type_name("FILE");
   AddVerifyRam(app, options.verify_ram);
+  app.add_option_function<std::string>(
+         "--first-boot",
+         [&options](const std::string& word) {
+           options.request.early_restore = word == "early";
+         },
+         "After the jump, bring VMs back before the rest of the host starts, "
+         "or at the end of an ordinary boot")
+      ->check(CLI::IsMember({"early", "ordinary"}))
+      ->type_name("HOW")
+      ->default_str("early");
   app.add_option("--connect", options.connect_uri, "libvirt's URI")
       ->capture_default_str();
 

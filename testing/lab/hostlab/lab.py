@@ -30,6 +30,7 @@ def running_lab(logs, payload, flavor, foreign=(), guests=lab_guests.THREE):
         try:
             service = Service(host)
             service.install()
+            host.sh("virsh -q version", 300)  # The first answer takes long while the guests are just going on.
             for guest in foreign:
                 guest.start(host)
             yield Lab(host, service, guests, tuple(foreign))

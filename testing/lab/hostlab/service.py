@@ -13,6 +13,8 @@ CTL = "/usr/bin/hostupdatectl"  # The daemon's client.
 FAULTY = f"{PAYLOAD}/host-update-faulty"
 STORE = "/var/lib/host-update/ram/host-update"
 RESTORE_UNIT = "host-update-restore.service"
+# Each look costs the emulated host's only processor half a second, and this one falls into the blackout.
+LOOK_S = 12.0
 NO_RESTORE = f"systemd.mask={RESTORE_UNIT}"  # For --append: that boot restores nothing by itself.
 UPDATE_LOG = "/var/log/update.log"
 
@@ -110,7 +112,7 @@ class Service:
             state = dict(line.split("=", 1) for line in shown.splitlines())
             return state["Result"] if state["ActiveState"] in ("active", "failed") else None
         try:
-            return wait_until(ended, timeout, "the restore unit has ended", interval=0.5)
+            return wait_until(ended, timeout, "the restore unit has ended", interval=LOOK_S)
         except LabTimeout:
             self.host.run(f"systemctl status {RESTORE_UNIT}; systemctl list-jobs")
             raise

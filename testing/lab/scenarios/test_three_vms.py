@@ -2,6 +2,9 @@
 
 import json
 
+from hostlab import observe
+from hostlab.deadline import wait_until
+from hostlab.service import RESTORE_UNIT
 from hostlab.update_run import live_update
 
 
@@ -14,6 +17,31 @@ def test_three_vms(lab, echo, logs):
         print(run.guests_view())
         run.check()
     assert lab.service.leftovers() == []
+
+
+def test_ordinary_boot_followed(lab):
+    """VMs were back before the rest of the host started; all of it is there now, and libvirt's are the VMs as ever."""
+    host = lab.host
+    line = host.read("/proc/cmdline")
+    assert line.count("host_update.jump") == line.count("systemd.unit=") == 1, line
+    wait_until(lambda: host.run("systemctl is-active --quiet multi-user.target").code == 0, 300, "the ordinary boot is done")
+    assert host.sh("systemctl --failed --plain --no-legend") == ""
+    restored, ordinary = (int(host.sh(f"systemctl show --value -p {what}")) for what in (
+        f"ExecMainExitTimestampMonotonic {RESTORE_UNIT}", "ActiveEnterTimestampMonotonic multi-user.target"))
+    assert 0 < restored < ordinary, "VMs came back with the ordinary boot"
+    in_scopes(lab)
+    # A libvirtd that starts again finds them.
+    host.sh("systemctl restart libvirtd && virsh -q list")
+    for guest in lab.guests:
+        assert observe.state(host, guest.name) == "running (restored)"
+    in_scopes(lab)
+
+
+def in_scopes(lab):
+    """Each QEMU is in the scope that systemd-machined made for it, not in the restorer's service."""
+    for guest in lab.guests:
+        group = lab.host.sh(f"cat /proc/$(cat /run/libvirt/qemu/{guest.name}.pid)/cgroup")
+        assert "/machine.slice/machine-qemu" in group and guest.name in group, group
 
 
 def test_nothing_to_restore(lab):

@@ -1,0 +1,29 @@
+// Early restore: the new kernel's first boot brings the VMs back before
+// anything else is started, and the ordinary boot follows
+// (packaging/README.md, "The first boot").
+
+#ifndef HOST_UPDATE_EARLY_RESTORE_H_
+#define HOST_UPDATE_EARLY_RESTORE_H_
+
+#include <string>
+
+#include "absl/status/status.h"
+#include "host_update/check.h"
+#include "host_update/dependencies.h"
+#include "host_update/host_facts.h"
+
+namespace live_update {
+
+// Words of the target's command line for its first boot alone. Empty, and the
+// boot is an ordinary one: if that was asked for, if the systemd target of the
+// early restore is not installed, or if the command line or `request.append`
+// names another target or masks the restore.
+std::string FirstBootWords(const UpdateRequest& request, const HostFacts& host);
+
+// Lets the ordinary boot go on: nothing needs to wait for the restore any more.
+// Of no effect in a boot that did not begin with it.
+absl::Status LetBootGoOn(const Paths& paths);
+
+}  // namespace live_update
+
+#endif  // HOST_UPDATE_EARLY_RESTORE_H_
