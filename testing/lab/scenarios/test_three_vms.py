@@ -30,6 +30,10 @@ def test_ordinary_boot_followed(lab):
         f"ExecMainExitTimestampMonotonic {RESTORE_UNIT}", "ActiveEnterTimestampMonotonic multi-user.target"))
     assert 0 < restored < ordinary, "VMs came back with the ordinary boot"
     in_scopes(lab)
+    # libvirtd was given the last kernel's answers of QEMU, and has asked it again since, in a new process.
+    assert host.run("test -e /run/host-update/capabilities-kept").code != 0
+    asked = int(host.sh("virsh domcapabilities > /dev/null; stat -c %Y /var/cache/libvirt/qemu/capabilities/*.xml | sort -n | head -1"))
+    assert asked > int(host.sh(f"date -d \"$(systemctl show --value -p ExecMainExitTimestamp {RESTORE_UNIT})\" +%s"))
     # A libvirtd that starts again finds them.
     host.sh("systemctl restart libvirtd && virsh -q list")
     for guest in lab.guests:
