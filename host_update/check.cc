@@ -70,7 +70,7 @@ absl::StatusOr<CheckedHost> CheckHost(const UpdateRequest& request,
   LU_ASSIGN_OR_RETURN(checked.all_vms,
                       deps.hypervisor->List(absl::Now() + deps.limits.call));
   const absl::StatusOr<HypervisorVersions> versions =
-      deps.hypervisor->Versions(absl::Now() + deps.limits.call);
+      deps.hypervisor->Versions(absl::Now() + deps.limits.versions);
   std::vector<ExaminedVm> examined = ExamineAll(checked.all_vms, deps);
   const bool has_target = !request.kernel_path.empty();
   if (has_target) {

@@ -28,6 +28,8 @@ namespace live_update {
 // How long each thing may take before it counts as failed.
 struct TimeLimits {
   absl::Duration call = absl::Seconds(20);  // One question to the hypervisor.
+  // What QEMU is: libvirtd may have to start each QEMU before it knows.
+  absl::Duration versions = absl::Minutes(2);
   // Its first answer to the restorer, in a host that is still booting: to give
   // up sooner would bring no VM back sooner.
   absl::Duration first_answer = absl::Minutes(5);

@@ -352,7 +352,7 @@ absl::StatusOr<RestartReport> RestartVmm(const UpdateRequest& request,
                       deps.hypervisor->List(absl::Now() + deps.limits.call));
   LU_ASSIGN_OR_RETURN(const std::vector<VmInfo> chosen, Choose(vms, all));
   const absl::StatusOr<HypervisorVersions> versions =
-      deps.hypervisor->Versions(absl::Now() + deps.limits.call);
+      deps.hypervisor->Versions(absl::Now() + deps.limits.versions);
 
   bool go_on = true;
   bool stopped = false;

@@ -144,7 +144,7 @@ void GiveAutostartBack(const absl::flat_hash_set<std::string>& leave_off,
                        const Dependencies& deps) {
   if (access(HeldMarker(deps).c_str(), F_OK) != 0) return;
   absl::StatusOr<std::vector<VmInfo>> vms =
-      deps.hypervisor->List(absl::Now() + deps.limits.call);
+      deps.hypervisor->List(absl::Now() + deps.limits.first_answer);
   if (!vms.ok()) {
     LogError(absl::StrCat("autostart VMs are not started: ",
                           vms.status().message()));

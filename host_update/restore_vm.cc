@@ -148,8 +148,9 @@ enum class Earlier { kNothing, kRestored, kRestoredAndReleased };
 absl::StatusOr<Earlier> FindEarlierRestore(const IncomingVm& vm,
                                            IncomingPreservation& incoming,
                                            const Dependencies& deps) {
-  LU_ASSIGN_OR_RETURN(const std::vector<VmInfo> vms,
-                      deps.hypervisor->List(absl::Now() + deps.limits.call));
+  LU_ASSIGN_OR_RETURN(
+      const std::vector<VmInfo> vms,
+      deps.hypervisor->List(absl::Now() + deps.limits.first_answer));
   for (const VmInfo& info : vms) {
     if (info.ref.uuid != vm.record.uuid() || info.state == VmState::kOff) {
       continue;
