@@ -180,6 +180,7 @@ absl::StatusOr<ElfKernel> ReadElfKernel(absl::Span<const uint8_t> file) {
 
   ElfKernel kernel;
   kernel.architecture = ArchitectureName(header.e_machine);
+  kernel.entry = header.e_entry;
   uint64_t left = file.size();  // For segments.
   for (size_t i = 0; i < count; ++i) {
     GElf_Phdr program;

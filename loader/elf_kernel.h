@@ -1,6 +1,6 @@
 // A vmlinux: the uncompressed kernel as an ELF executable. kexec_file_load(2)
-// of x86 does not take it; it is recognised so that the operator is told which
-// file to give, and it is what a bzImage's payload unpacks to.
+// of x86 does not take it, only the loader's own jump does (direct_kexec.h). It
+// is what a bzImage's payload unpacks to.
 
 #ifndef LOADER_ELF_KERNEL_H_
 #define LOADER_ELF_KERNEL_H_
@@ -31,6 +31,7 @@ struct ElfNotes {
 
 struct ElfKernel {
   std::string architecture;  // "x86-64", "aarch64", … or "ELF machine 243".
+  uint64_t entry = 0;        // Physical, in an x86-64 kernel; not checked.
   std::vector<ElfSegment> segments;
   std::vector<ElfNotes> notes;
   std::string build_id;  // Lower-case hexadecimal; empty if there is none.

@@ -27,6 +27,7 @@ TEST(ElfKernelTest, TellsSegmentsAndBuildId) {
                        ReadElfKernel(AsBytes(MakeElfKernel("contents"))));
   EXPECT_EQ(kernel.architecture, "x86-64");
   EXPECT_EQ(kernel.build_id, kTestBuildId);
+  EXPECT_EQ(kernel.entry, 0x1000000u);
   ASSERT_THAT(kernel.segments, SizeIs(1));
   EXPECT_EQ(kernel.segments[0].file_bytes, 8u);
   EXPECT_EQ(kernel.segments[0].memory,

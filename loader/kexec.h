@@ -5,12 +5,17 @@
 #define LOADER_KEXEC_H_
 
 #include <string>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "base/unique_fd.h"
+#include "loader/phys_range.h"
 
 namespace live_update::loader {
+
+// Where the loader's own jump enters a kernel (direct_image.h).
+enum class DirectEntry { kVmlinux, kBzImage };
 
 class Kexec {
  public:
@@ -24,6 +29,16 @@ class Kexec {
   // load is under way (EBUSY). On failure nothing of ours is staged.
   virtual absl::Status StageFile(const UniqueFd& kernel, const UniqueFd& initrd,
                                  const std::string& command_line) = 0;
+
+  // The same by kexec_load(2) and the loader's own placement: no signature is
+  // checked, no handover of the kernel's own (KHO) goes along. Nothing is
+  // placed in `untouched`, nor in anything else than System RAM. Also
+  // kFailedPrecondition: this host's or kernel's state does not allow it.
+  virtual absl::Status StageDirect(const UniqueFd& kernel,
+                                   const UniqueFd& initrd,
+                                   const std::string& command_line,
+                                   DirectEntry entry,
+                                   const std::vector<PhysRange>& untouched) = 0;
 
   // Unstages whatever is staged. OK if nothing is.
   virtual absl::Status Unstage() = 0;

@@ -13,6 +13,7 @@
 #include "absl/strings/str_split.h"
 #include "absl/strings/string_view.h"
 #include "absl/strings/strip.h"
+#include "loader/direct_kexec.h"
 
 namespace live_update::loader {
 namespace {
@@ -39,26 +40,16 @@ bool IsLockedDown(const KexecPolicy& policy) {
   return !policy.lockdown.empty() && policy.lockdown != "none";
 }
 
-// EPERM has four causes; the policy tells which.
-absl::Status NotPermitted(const KexecPolicy& policy) {
-  if (policy.load_disabled == "1") {
-    return absl::PermissionDeniedError(
-        "kexec_file_load: kernel.kexec_load_disabled is 1, until the next cold "
-        "boot; take it out of /etc/sysctl.d and reboot the host once");
+// Whether the running kernel's configuration, which is at hand where its
+// package is installed, has `line`.
+bool IsConfigured(const std::string& root, absl::string_view line) {
+  std::ifstream file(absl::StrCat(
+      root, "/boot/config-", FirstLine(root + "/proc/sys/kernel/osrelease")));
+  std::string each;
+  while (std::getline(file, each)) {
+    if (each == line) return true;
   }
-  if (policy.load_limit == "0") {
-    return absl::PermissionDeniedError(
-        "kexec_file_load: kernel.kexec_load_limit_reboot is used up; raise it "
-        "in /etc/sysctl.d and reboot the host once");
-  }
-  if (IsLockedDown(policy)) {
-    return absl::PermissionDeniedError(absl::StrCat(
-        "kexec_file_load: locked down (", policy.lockdown,
-        "): the kernel must carry a signature the running one trusts; install "
-        "a signed kernel package"));
-  }
-  return absl::PermissionDeniedError(
-      "kexec_file_load: not permitted; run as root, with CAP_SYS_BOOT");
+  return false;
 }
 
 }  // namespace
@@ -68,7 +59,8 @@ KexecPolicy ReadKexecPolicy(const std::string& root) {
       .lockdown = Selected(FirstLine(root + "/sys/kernel/security/lockdown")),
       .load_disabled = FirstLine(root + "/proc/sys/kernel/kexec_load_disabled"),
       .load_limit =
-          FirstLine(root + "/proc/sys/kernel/kexec_load_limit_reboot")};
+          FirstLine(root + "/proc/sys/kernel/kexec_load_limit_reboot"),
+      .signature_forced = IsConfigured(root, "CONFIG_KEXEC_SIG_FORCE=y")};
 }
 
 absl::StatusOr<bool> ReadKexecLoaded(const std::string& root) {
@@ -81,6 +73,29 @@ absl::StatusOr<bool> ReadKexecLoaded(const std::string& root) {
   return absl::UnimplementedError(
       "no /sys/kernel/kexec_loaded: the running kernel has no kexec "
       "(CONFIG_KEXEC_FILE)");
+}
+
+absl::Status NotPermitted(absl::string_view call, const KexecPolicy& policy) {
+  if (policy.load_disabled == "1") {
+    return absl::PermissionDeniedError(absl::StrCat(
+        call,
+        ": kernel.kexec_load_disabled is 1, until the next cold boot; "
+        "take it out of /etc/sysctl.d and reboot the host once"));
+  }
+  if (policy.load_limit == "0") {
+    return absl::PermissionDeniedError(
+        absl::StrCat(call,
+                     ": kernel.kexec_load_limit_reboot is used up; raise it in "
+                     "/etc/sysctl.d and reboot the host once"));
+  }
+  if (IsLockedDown(policy)) {
+    return absl::PermissionDeniedError(absl::StrCat(
+        call, ": locked down (", policy.lockdown,
+        "): the kernel must carry a signature the running one trusts; install "
+        "a signed kernel package"));
+  }
+  return absl::PermissionDeniedError(
+      absl::StrCat(call, ": not permitted; run as root, with CAP_SYS_BOOT"));
 }
 
 absl::Status StageError(int error, const KexecPolicy& policy) {
@@ -105,7 +120,7 @@ absl::Status StageError(int error, const KexecPolicy& policy) {
           "running kernel's keyring or MOK list"));
     case EPERM:
     case EACCES:
-      return NotPermitted(policy);
+      return NotPermitted("kexec_file_load", policy);
     case EADDRNOTAVAIL:
       return absl::ResourceExhaustedError(
           "kexec_file_load: no place for the kernel and initrd "
@@ -141,6 +156,14 @@ absl::Status LinuxKexec::StageFile(const UniqueFd& kernel,
     return StageError(error, ReadKexecPolicy(""));
   }
   return absl::OkStatus();
+}
+
+absl::Status LinuxKexec::StageDirect(const UniqueFd& kernel,
+                                     const UniqueFd& initrd,
+                                     const std::string& command_line,
+                                     DirectEntry entry,
+                                     const std::vector<PhysRange>& untouched) {
+  return StageByKexecLoad(kernel, initrd, command_line, entry, untouched);
 }
 
 absl::Status LinuxKexec::Unstage() {

@@ -40,6 +40,14 @@ TEST_F(KexecFilesTest, ReadsThePolicy) {
   EXPECT_EQ(policy.load_limit, "");
 }
 
+TEST_F(KexecFilesTest, ReadsWhetherOnlySignedKernelsAreTaken) {
+  Write("/proc/sys/kernel/osrelease", "6.1.0-56-amd64\n");
+  Write("/boot/config-6.1.0-56-amd64", "# CONFIG_KEXEC_SIG_FORCE is not set\n");
+  EXPECT_FALSE(ReadKexecPolicy(root_).signature_forced);
+  Write("/boot/config-6.1.0-56-amd64", "CONFIG_KEXEC_SIG_FORCE=y\n");
+  EXPECT_TRUE(ReadKexecPolicy(root_).signature_forced);
+}
+
 TEST_F(KexecFilesTest, ReadsWhetherAKernelIsStaged) {
   Write("/sys/kernel/kexec_loaded", "1\n");
   ASSERT_OK_AND_ASSIGN(const bool staged, ReadKexecLoaded(root_));

@@ -22,7 +22,9 @@ std::string MakeBzImage(const TestBzImage& image) {
   Poke<uint16_t>(&setup, 0x1fe, 0xaa55);
   Poke<uint16_t>(&setup, 0x206, image.protocol);
   Poke<uint16_t>(&setup, 0x20e, kVersionAt - 0x200);
+  Poke<uint8_t>(&setup, 0x201, 0x6a);  // The header ends at 0x26c.
   Poke<uint8_t>(&setup, 0x211, image.loadflags);
+  Poke<uint32_t>(&setup, 0x230, 0x200000);
   Poke<uint8_t>(&setup, 0x234, 1);
   Poke<uint16_t>(&setup, 0x236, image.xloadflags);
   Poke<uint32_t>(&setup, 0x238, image.command_line_bytes);

@@ -100,6 +100,16 @@ absl::Status FakeKexec::StageFile(const UniqueFd& kernel,
   return absl::OkStatus();
 }
 
+absl::Status FakeKexec::StageDirect(
+    const UniqueFd& kernel, const UniqueFd& initrd,
+    const std::string& command_line, loader::DirectEntry entry,
+    const std::vector<loader::PhysRange>& /*untouched*/) {
+  LU_RETURN_IF_ERROR(StageFile(kernel, initrd, command_line));
+  std::lock_guard lock(mutex_);
+  staged_->direct = entry;
+  return absl::OkStatus();
+}
+
 absl::Status FakeKexec::Unstage() {
   std::lock_guard lock(mutex_);
   ++unstage_count_;

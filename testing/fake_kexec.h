@@ -8,11 +8,13 @@
 #include <mutex>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "base/unique_fd.h"
 #include "loader/kexec.h"
+#include "loader/phys_range.h"
 
 namespace live_update::testing {
 
@@ -22,6 +24,7 @@ class FakeKexec final : public loader::Kexec {
     uint64_t kernel_bytes = 0;
     uint64_t initrd_bytes = 0;
     std::string command_line;
+    std::optional<loader::DirectEntry> direct;  // Unset: by kexec_file_load.
   };
 
   // The next call of that kind fails with `status` and changes nothing.
@@ -48,6 +51,10 @@ class FakeKexec final : public loader::Kexec {
 
   absl::Status StageFile(const UniqueFd& kernel, const UniqueFd& initrd,
                          const std::string& command_line) override;
+  absl::Status StageDirect(
+      const UniqueFd& kernel, const UniqueFd& initrd,
+      const std::string& command_line, loader::DirectEntry entry,
+      const std::vector<loader::PhysRange>& untouched) override;
   absl::Status Unstage() override;
   absl::StatusOr<bool> IsStaged() override;
   // OK if it "jumped", which a real one never returns.
