@@ -8,6 +8,7 @@
 #include "absl/time/time.h"
 #include "base/status_macros.h"
 #include "host_update/backend.h"
+#include "host_update/direct_jump.h"
 #include "host_update/early_restore.h"
 #include "host_update/hooks.h"
 #include "host_update/journal.h"
@@ -84,6 +85,11 @@ absl::StatusOr<CheckedHost> CheckHost(const UpdateRequest& request,
   LU_ASSIGN_OR_RETURN(const auto journal, ReadJournal(deps.paths.run_dir));
   const std::vector<std::string> refused_hooks =
       RefusedHooks(deps.paths.hooks_dir);
+  // One that can't be read is an error of its own, below.
+  const absl::StatusOr<Policy> policy = ReadPolicy(deps.paths.policy_file);
+  LU_ASSIGN_OR_RETURN(
+      checked.direct_jump,
+      DecideDirectJump(request.direct_jump, policy.ok() ? *policy : Policy()));
   checked.report = deps.evaluate(
       {.host = checked.host,
        .versions = versions,
@@ -95,9 +101,10 @@ absl::StatusOr<CheckedHost> CheckHost(const UpdateRequest& request,
        .unrestored_vms = NamesOfUnrestoredVms(checked.all_vms, deps),
        .backend = backend,
        .refused_hooks = refused_hooks,
-       .overrides = request.overrides});
+       .overrides = request.overrides,
+       .direct_jump = checked.direct_jump});
   checked.ways = DecideWays(
-      {.policy = ReadPolicy(deps.paths.policy_file),
+      {.policy = policy,
        .asked = request.ways,
        .vms = examined,
        .host = checked.host,

@@ -3,6 +3,7 @@
 #ifndef HOST_UPDATE_CHECK_H_
 #define HOST_UPDATE_CHECK_H_
 
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -14,6 +15,7 @@
 #include "host_update/preflight.h"
 #include "host_update/report/report.pb.h"
 #include "host_update/ways.h"
+#include "loader/kexec.h"
 #include "loader/target_kernel.h"
 
 namespace live_update {
@@ -33,6 +35,7 @@ struct UpdateRequest {
   bool prepare_only = false;  // Take all back once VMs could be paused.
   bool leave_guest_clocks = false;  // Guests' wall clocks are not set.
   WayByVm ways;                     // Go before metadata and policy file.
+  std::string direct_jump;  // As DecideDirectJump() takes it; empty: by policy.
 };
 
 // What the check saw, for the steps after it.
@@ -43,6 +46,7 @@ struct CheckedHost {
   std::vector<VmFacts> vms;     // Those that would be carried in place.
   std::vector<VmWay> ways;      // Of all that are not off.
   loader::TargetKernel target;  // Meaningful if a kernel was asked for.
+  std::optional<loader::DirectEntry> direct_jump;  // Unset: kexec_file_load.
 };
 
 // Looks at the host, the target kernel and all VMs, and changes nothing.

@@ -18,6 +18,7 @@
 #include "host_update/check.h"
 #include "host_update/history.h"
 #include "host_update/journal.h"
+#include "host_update/plan.h"
 #include "host_update/restore.h"
 #include "host_update/undo.h"
 #include "testing/fake_clock.h"
@@ -124,6 +125,35 @@ TEST(LiveUpdateTest, TheReportListsWhatTheOperatorOverrode) {
   EXPECT_EQ(report.findings(0).subject(), "/boot/\\377");
   EXPECT_THAT(report.findings(0).message(), HasSubstr("overridden: mmm"));
   EXPECT_EQ(report.findings(0).message().size(), 1024);
+}
+
+TEST(LiveUpdateTest, JumpsDirectlyIfAskedTo) {
+  FakeHost host;
+  host.hypervisor().AddVm("vm1", VmState::kRunning, kMemory);
+  UpdateRequest request = host.Request();
+  request.direct_jump = "vmlinux";
+  ASSERT_OK_AND_ASSIGN(const CheckedHost checked,
+                       CheckHost(request, host.deps()));
+  EXPECT_THAT(MakePlan(request, checked, host.deps()).steps(4),
+              HasSubstr("directly (kexec_load: no signature is checked"));
+  ASSERT_THAT(LiveUpdate(request, host.deps()).status, IsOk());
+  ASSERT_TRUE(host.kexec().staged().has_value());
+  EXPECT_EQ(host.kexec().staged()->direct, loader::DirectEntry::kVmlinux);
+}
+
+TEST(LiveUpdateTest, ADirectJumpThatCantBeStagedPausesNoVm) {
+  FakeHost host;
+  host.hypervisor().AddVm("vm1", VmState::kRunning, kMemory);
+  UpdateRequest request = host.Request();
+  request.direct_jump = "bzimage";
+  host.kexec().FailNextStage(
+      absl::ResourceExhaustedError("no free memory of 0x1000 bytes"));
+  const LiveUpdateResult result = LiveUpdate(request, host.deps());
+  EXPECT_THAT(result.status, StatusIs(absl::StatusCode::kResourceExhausted,
+                                      HasSubstr("no free memory")));
+  EXPECT_EQ(host.hypervisor().vm("vm1").info.state, VmState::kRunning);
+  EXPECT_FALSE(host.kexec().staged().has_value());
+  EXPECT_THAT(host.LeftInPreservedMemory(), IsEmpty());
 }
 
 TEST(PrepareTest, DoesAllButThePauseAndTakesItBack) {

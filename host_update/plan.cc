@@ -15,6 +15,7 @@
 #include "base/status_code.h"
 #include "base/status_macros.h"
 #include "base/unique_fd.h"
+#include "host_update/direct_jump.h"
 #include "host_update/hooks.h"
 #include "host_update/live_update.h"
 #include "host_update/predict.h"
@@ -43,6 +44,9 @@ std::string HashOf(const UpdateRequest& request, const CheckedHost& checked,
                                     FileIdentity(checked.target.initrd),
                                     plan.command_line(),
                                     request.backend};
+  if (checked.direct_jump.has_value()) {
+    parts.push_back(GivenUpBy(*checked.direct_jump));
+  }
   std::vector<std::string> vms;
   for (const VmWay& vm : checked.ways) {
     vms.push_back(absl::StrCat(vm.info.ref.uuid, " ", vm.info.ref.name, " ",
@@ -127,8 +131,12 @@ UpdatePlan MakePlan(const UpdateRequest& request, const CheckedHost& checked,
                       checked.vms.size()));
   plan.add_steps("3  save      their device state, into preserved memory");
   plan.add_steps("4  commit    the handover becomes valid");
-  plan.add_steps(absl::StrCat("5  jump      into ", checked.target.release(),
-                              "; no way back from here"));
+  plan.add_steps(absl::StrCat(
+      "5  jump      into ", checked.target.release(),
+      checked.direct_jump.has_value()
+          ? absl::StrCat(", directly (", GivenUpBy(*checked.direct_jump), ")")
+          : "",
+      "; no way back from here"));
   plan.add_steps(
       "6  restore   all VMs at once, in the new kernel; the blackout ends");
   plan.add_steps("7  resume    announce NICs, give memory and autostart back");

@@ -6,6 +6,7 @@
 #define HOST_UPDATE_PREFLIGHT_H_
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -17,6 +18,7 @@
 #include "host_update/host_facts.h"
 #include "host_update/hypervisor.h"
 #include "host_update/report/report.pb.h"
+#include "loader/kexec.h"
 #include "loader/target_kernel.h"
 
 namespace live_update {
@@ -62,6 +64,8 @@ struct PreflightInput {
   absl::Span<const std::string> refused_hooks;
   // Codes whose errors the operator takes upon himself (see kOverridable).
   absl::Span<const std::string> overrides;
+  // The loader's own jump is asked for.
+  std::optional<loader::DirectEntry> direct_jump;
 };
 
 // Errors that may cost something, but lose no VM for certain: its memory and
@@ -95,6 +99,7 @@ absl::Status CheckOverride(absl::string_view code);
 //     luo   LUO_DEVICE LUO_ENABLED SHMEM_THP
 //   target  TARGET_KERNEL TARGET_INITRD TARGET_CMDLINE TARGET_KVM
 //           TARGET_ARCH TARGET_CRASH_ONLY TARGET_CPU (these only as errors)
+//           DIRECT_JUMP (if it is asked for)
 //     dax   TARGET_DAX
 //     luo   TARGET_LUO TARGET_LUO_ABI TARGET_LUO_CMDLINE
 //     directory  TARGET_BACKEND (only as an error)

@@ -1,6 +1,7 @@
 // Preflight of the kernel to go to: would it be loaded, and would it keep the
 // VMs?
 
+#include <optional>
 #include <set>
 #include <string>
 #include <vector>
@@ -11,8 +12,10 @@
 #include "absl/strings/str_join.h"
 #include "absl/strings/string_view.h"
 #include "absl/strings/strip.h"
+#include "host_update/direct_jump.h"
 #include "host_update/preflight_findings.h"
 #include "loader/command_line.h"
+#include "loader/direct_kexec.h"
 #include "loader/kernel_facts.h"
 #include "loader/kernel_image.h"
 
@@ -31,7 +34,17 @@ bool IsForeign(const TargetKernel& target) {
                            : absl::IsFailedPrecondition(target.image.status());
 }
 
-void CheckKernelFile(const TargetKernel& target, const HostFacts& host,
+// A vmlinux is only for the loader's own jump, and then only as one.
+absl::Status CheckLoadable(const TargetKernel& target,
+                           std::optional<loader::DirectEntry> direct_jump) {
+  if (direct_jump == loader::DirectEntry::kVmlinux &&
+      target.image->elf.has_value() && !IsForeign(target)) {
+    return absl::OkStatus();
+  }
+  return loader::CheckLoadable(*target.image, target.command_line.size());
+}
+
+void CheckKernelFile(const TargetKernel& target, const PreflightInput& input,
                      Findings& findings) {
   constexpr char kRemedy[] =
       "give the vmlinuz of an installed kernel: ls /boot/vmlinuz-*; if it is "
@@ -41,8 +54,7 @@ void CheckKernelFile(const TargetKernel& target, const HostFacts& host,
                    target.image.status().message(), kRemedy);
     return;
   }
-  const absl::Status loadable =
-      loader::CheckLoadable(*target.image, target.command_line.size());
+  const absl::Status loadable = CheckLoadable(target, input.direct_jump);
   if (!loadable.ok()) {
     findings.Error(IsForeign(target) ? "TARGET_ARCH" : "TARGET_KERNEL",
                    loadable.message(), kRemedy);
@@ -59,7 +71,7 @@ void CheckKernelFile(const TargetKernel& target, const HostFacts& host,
       "TARGET_KERNEL",
       absl::StrCat(target.image->format(), ", ", target.image->architecture(),
                    ", ", target.release(), ", ", Size(target.image->file_bytes),
-                   "; running is ", host.kernel_release));
+                   "; running is ", input.host.kernel_release));
 }
 
 // An initrd has its own kernel's modules. Debian names both after the release.
@@ -145,6 +157,25 @@ void CheckNotForCrashes(const TargetKernel& target, const HostFacts& host,
       "give the host's ordinary kernel and initrd (ls /boot), and leave such "
       "words out of --append; if the running kernel has them, boot it once "
       "without");
+}
+
+void CheckDirectJump(const PreflightInput& input, Findings& findings) {
+  if (!input.direct_jump.has_value()) return;
+  constexpr absl::string_view kCode = "DIRECT_JUMP";
+  constexpr char kRemedy[] =
+      "--direct-jump=off, or direct_jump: OFF in the policy file";
+  const absl::Status allowed =
+      loader::CheckDirectAllowed(input.host.kexec_policy);
+  if (input.backend == Backend::kLuo) {
+    findings.Error(kCode,
+                   "kexec_load takes nothing along of what the kernel's Live "
+                   "Update Orchestrator preserves: the VMs would be lost",
+                   kRemedy);
+  } else if (!allowed.ok()) {
+    findings.Error(kCode, allowed.message(), kRemedy);
+  } else {
+    findings.Warning(kCode, GivenUpBy(*input.direct_jump), kRemedy);
+  }
 }
 
 void CheckMemory(const TargetKernel& target, const PreflightInput& input,
@@ -417,13 +448,14 @@ void CheckBackend(const TargetKernel& target, const PreflightInput& input,
 void EvaluateTarget(const PreflightInput& input, CheckReport* report) {
   const TargetKernel& target = *input.target;
   Findings kernel(target.kernel_path, report);
-  CheckKernelFile(target, input.host, kernel);
+  CheckKernelFile(target, input, kernel);
   Findings initrd(
       target.initrd_path.empty() ? target.kernel_path : target.initrd_path,
       report);
   CheckInitrdFile(target, initrd);
   CheckCommandLine(target, kernel);
   CheckNotForCrashes(target, input.host, kernel);
+  CheckDirectJump(input, kernel);
   if (target.image.ok() && !target.release().empty()) {
     CheckKvm(target, input.host, kernel);
     CheckCpu(target, input.host, kernel);

@@ -118,7 +118,8 @@ class PreflightTest : public ::testing::Test {
                      .unrestored_vms = unrestored_vms_,
                      .backend = backend_,
                      .refused_hooks = refused_hooks_,
-                     .overrides = overrides_});
+                     .overrides = overrides_,
+                     .direct_jump = direct_jump_});
   }
 
   // That there is one finding other than OK, and that it is this.
@@ -177,7 +178,30 @@ class PreflightTest : public ::testing::Test {
       std::vector<std::string>();
   Backend backend_ = Backend::kDax;
   std::vector<std::string> overrides_;
+  std::optional<loader::DirectEntry> direct_jump_;
 };
+
+TEST_F(PreflightTest, SaysWhatADirectJumpGivesUp) {
+  direct_jump_ = loader::DirectEntry::kVmlinux;
+  ExpectOnly(Finding::WARNING, "DIRECT_JUMP", target_.kernel_path, "no KASLR");
+  direct_jump_ = loader::DirectEntry::kBzImage;
+  ExpectOnly(Finding::WARNING, "DIRECT_JUMP", target_.kernel_path,
+             "no signature");
+}
+
+TEST_F(PreflightTest, RefusesADirectJumpWhereSignaturesCount) {
+  direct_jump_ = loader::DirectEntry::kBzImage;
+  host_.kexec_policy.signature_forced = true;
+  ExpectKernelError("DIRECT_JUMP", "CONFIG_KEXEC_SIG_FORCE");
+  host_.kexec_policy.lockdown = "integrity";
+  ExpectKernelErrorAmongOthers("DIRECT_JUMP");
+}
+
+TEST_F(PreflightTest, RefusesADirectJumpWithLuo) {
+  direct_jump_ = loader::DirectEntry::kVmlinux;
+  backend_ = Backend::kLuo;
+  ExpectKernelErrorAmongOthers("DIRECT_JUMP");
+}
 
 TEST_F(PreflightTest, AHookThatOthersCanWriteIsAnError) {
   refused_hooks_ = {"/hooks/notify/a: others than its owner can write it"};

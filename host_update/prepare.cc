@@ -2,6 +2,7 @@
 
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "absl/time/time.h"
@@ -15,10 +16,21 @@ namespace {
 
 // Stages the very files that the check read.
 absl::Status Stage(const CheckedHost& checked, const Dependencies& deps) {
+  const loader::TargetKernel& target = checked.target;
+  const std::string what = absl::StrCat("stage ", target.kernel_path);
+  if (!checked.direct_jump.has_value()) {
+    return Annotate(deps.kexec->StageFile(target.kernel, target.initrd,
+                                          target.command_line),
+                    what);
+  }
+  std::vector<loader::PhysRange> untouched;
+  if (checked.host.preserved.ok() && checked.host.preserved->range.ok()) {
+    untouched.push_back(*checked.host.preserved->range);
+  }
   return Annotate(
-      deps.kexec->StageFile(checked.target.kernel, checked.target.initrd,
-                            checked.target.command_line),
-      absl::StrCat("stage ", checked.target.kernel_path));
+      deps.kexec->StageDirect(target.kernel, target.initrd, target.command_line,
+                              *checked.direct_jump, untouched),
+      what);
 }
 
 }  // namespace

@@ -40,6 +40,12 @@ void AddTarget(CLI::App& command, Options& options, bool required) {
   command.add_option(
       "--append", request.append,
       "Words to add to the running kernel's command line, which is repeated");
+  command
+      .add_flag("--direct-jump{vmlinux}", request.direct_jump,
+                "Jump by the loader's own means, faster: no signature is "
+                "checked. vmlinux (if no word follows): unpacked before the "
+                "pause, no KASLR; bzimage; off. Else as the policy file says")
+      ->check(CLI::IsMember({"vmlinux", "bzimage", "off"}));
   AddOverrideOption(command, request.overrides);
   AddWayOption(command, request.ways);
 }

@@ -1,6 +1,7 @@
 #include "host_update/cli/options.h"
 
 #include <string>
+#include <utility>
 #include <variant>
 #include <vector>
 
@@ -50,6 +51,29 @@ TEST(OverrideOptionTest, IsAUsageErrorForWhatLosesVms) {
     EXPECT_EQ(std::get<int>(options), static_cast<int>(ExitCode::kUsage));
     EXPECT_THAT(message, AllOf(HasSubstr(code), HasSubstr("overridden")));
   }
+}
+
+TEST(DirectJumpOptionTest, MayNameWhereToEnter) {
+  for (const auto& [word, value] :
+       {std::pair("--direct-jump", "vmlinux"),
+        std::pair("--direct-jump=bzimage", "bzimage"),
+        std::pair("--direct-jump=off", "off")}) {
+    for (const char* command : {"check", "prepare", "update"}) {
+      const auto options =
+          Parse({command, word, "--kernel", "k", "--initrd", "i"});
+      ASSERT_TRUE(std::holds_alternative<Options>(options)) << word;
+      EXPECT_EQ(std::get<Options>(options).request.direct_jump, value);
+    }
+  }
+  const auto options = Parse({"check"});
+  ASSERT_TRUE(std::holds_alternative<Options>(options));
+  EXPECT_EQ(std::get<Options>(options).request.direct_jump, "");
+}
+
+TEST(DirectJumpOptionTest, IsAUsageErrorWithAnotherWord) {
+  const auto options = Parse({"check", "--direct-jump=zimage"});
+  ASSERT_TRUE(std::holds_alternative<int>(options));
+  EXPECT_EQ(std::get<int>(options), static_cast<int>(ExitCode::kUsage));
 }
 
 TEST(RestartVmmTest, TakesAnyNumberOfVms) {
