@@ -1,36 +1,58 @@
-// kexec_into KERNEL INITRD COMMAND_LINE: jumps at once, without a shutdown.
-// Says so on the console first, so that the time of the jump is known outside.
-// INITRD "" is none.
+// kexec_into [--direct-jump=vmlinux|bzimage] KERNEL INITRD COMMAND_LINE: jumps
+// at once, without a shutdown. Says so on the console first, so that the time
+// of the jump is known outside. INITRD "" is none.
 
 #include <fcntl.h>
-#include <linux/kexec.h>
-#include <linux/reboot.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <cstdio>
-#include <cstring>
 #include <string_view>
 
+#include "absl/status/status.h"
+#include "base/unique_fd.h"
+#include "loader/linux_kexec.h"
+
+namespace {
+
+using ::live_update::UniqueFd;
+using ::live_update::loader::DirectEntry;
+
+constexpr std::string_view kDirectVmlinux = "--direct-jump=vmlinux";
+constexpr std::string_view kDirectBzImage = "--direct-jump=bzimage";
+
+absl::Status Stage(live_update::loader::Kexec& kexec, std::string_view how,
+                   char** files) {
+  const UniqueFd kernel(open(files[0], O_RDONLY | O_CLOEXEC));
+  const UniqueFd initrd(
+      *files[1] == '\0' ? -1 : open(files[1], O_RDONLY | O_CLOEXEC));
+  if (how.empty()) return kexec.StageFile(kernel, initrd, files[2]);
+  return kexec.StageDirect(
+      kernel, initrd, files[2],
+      how == kDirectVmlinux ? DirectEntry::kVmlinux : DirectEntry::kBzImage,
+      /*untouched=*/{});
+}
+
+int Fail(const absl::Status& status) {
+  std::fprintf(stderr, "%s\n", std::string(status.message()).c_str());
+  return 1;
+}
+
+}  // namespace
+
 int main(int argc, char** argv) {
-  if (argc != 4) {
-    std::fprintf(stderr, "usage: kexec_into KERNEL INITRD COMMAND_LINE\n");
+  const std::string_view how = argc == 5 ? argv[1] : "";
+  if (argc != 4 && how != kDirectVmlinux && how != kDirectBzImage) {
+    std::fprintf(stderr,
+                 "usage: kexec_into [%s|%s] KERNEL INITRD COMMAND_LINE\n",
+                 kDirectVmlinux.data(), kDirectBzImage.data());
     return 64;
   }
-  const int kernel = open(argv[1], O_RDONLY | O_CLOEXEC);
-  const bool has_initrd = *argv[2] != '\0';
-  const int initrd = has_initrd ? open(argv[2], O_RDONLY | O_CLOEXEC) : -1;
-  if (syscall(SYS_kexec_file_load, kernel, initrd, std::strlen(argv[3]) + 1,
-              argv[3], has_initrd ? 0L : KEXEC_FILE_NO_INITRAMFS) != 0) {
-    std::perror("kexec_file_load");
-    return 1;
-  }
+  live_update::loader::LinuxKexec kexec;
+  const absl::Status staged = Stage(kexec, how, argv + argc - 3);
+  if (!staged.ok()) return Fail(staged);
   sync();
   const int console = open("/dev/console", O_WRONLY | O_NOCTTY | O_CLOEXEC);
   constexpr std::string_view kLine = "\nFLOOR jump\n";
   if (write(console, kLine.data(), kLine.size()) < 0) std::perror("console");
-  syscall(SYS_reboot, LINUX_REBOOT_MAGIC1, LINUX_REBOOT_MAGIC2,
-          LINUX_REBOOT_CMD_KEXEC, nullptr);
-  std::perror("reboot");
-  return 1;
+  return Fail(kexec.Jump());
 }

@@ -1,4 +1,5 @@
-"""The blackout as a multiple of the floor: a kexec into the same kernel with a trivial init, in the same run.
+"""The blackout as a multiple of the floor: a kexec into the same kernel with a trivial init, in the same run. Beside it the same
+by the loader's own jump.
 
 Emulated milliseconds say nothing about hardware; this ratio does.
 """
@@ -21,13 +22,15 @@ ROUNDS = int(os.environ.get("LAB_ROUNDS", "2"))
 def test_floor(payload, logs, flavor):
     """Rounds of both, interleaved; prints every value."""
     make_initramfs(payload / "floor.cpio", payload / "floor_init")
-    floors, updates = [], []
+    floors, directs, updates = [], [], []
     for number in range(ROUNDS):
         floors.append(_floor(payload, logs / f"floor-{number}", flavor))
+        if flavor.name == "dax":  # With luo it is refused.
+            directs.append(_floor(payload, logs / f"direct-{number}", flavor, "--direct-jump=vmlinux"))
         updates.append(_update(payload, logs / f"update-{number}", flavor))
     floor = statistics.median(floors)
     blackouts = [report["host_blackout_s"] for report in updates]
-    result = {"floor_s": floors, "host_blackout_s": blackouts,
+    result = {"floor_s": floors, "direct_floor_s": directs, "host_blackout_s": blackouts,
               "ratio": statistics.median(blackouts) / floor,
               "phases": [{p["phase"]: p["duration_s"] for p in report["phases"]} for report in updates]}
     (logs / "floor.json").write_text(json.dumps(result, indent=1))
@@ -36,10 +39,11 @@ def test_floor(payload, logs, flavor):
     assert result["ratio"] < 40
 
 
-def _floor(payload, logs, flavor):
-    """Seconds from the jump to the first instruction of a trivial init under the same kernel."""
+def _floor(payload, logs, flavor, how=""):
+    """Seconds from the jump to the first instruction of a trivial init under the same kernel; `how`: kexec_into's option."""
     with Host.ready(logs, payload, flavor, guest_init=product.guest_init()) as host:
-        host.agent.start(f"{PAYLOAD}/kexec_into {host.flavor.older.kernel} {PAYLOAD}/floor.cpio '{host.flavor.command_line}'")
+        files = f"{host.flavor.older.kernel} {PAYLOAD}/floor.cpio"
+        host.agent.start(f"{PAYLOAD}/kexec_into {how} {files} '{host.flavor.command_line}'")
         wait_until(lambda: _at(host, "FLOOR first instruction"), 120, "the trivial init ran")
         return _at(host, "FLOOR first instruction") - _at(host, "FLOOR jump")
 
