@@ -5,6 +5,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include <bit>
 #include <cerrno>
 #include <cstdint>
 
@@ -69,7 +70,7 @@ kexec_segment Segment(const void* bytes, uint64_t size,
                       const PhysRange& where) {
   return {.buf = bytes,
           .bufsz = size,
-          .mem = reinterpret_cast<const void*>(where.start),
+          .mem = std::bit_cast<const void*>(where.start),
           .memsz = where.size_bytes};
 }
 
