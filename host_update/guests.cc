@@ -21,6 +21,10 @@ constexpr char kResumed[] = "resumed";
 // Below it a guest's clock is as right as an agent's answer can tell.
 constexpr double kNoLag = 0.05;  // Seconds.
 
+// For an agent that has just answered: to set the time it starts a program that
+// also sets the hardware clock, on the edge of a second.
+constexpr absl::Duration kSetTime = absl::Seconds(30);
+
 constexpr absl::Duration kBetweenTries = absl::Milliseconds(200);
 
 // Whether `status` of a guest's hook came from an agent that answered.
@@ -83,8 +87,8 @@ void PutClockRight(const VmRef& vm, bool patiently, double blackout_s,
     report.set_guest_clock("right");
     return;
   }
-  const absl::Status set = deps.hypervisor->SetGuestTime(
-      vm, HostNow(deps), absl::Now() + deps.limits.guest_agent);
+  const absl::Status set =
+      deps.hypervisor->SetGuestTime(vm, HostNow(deps), absl::Now() + kSetTime);
   if (!set.ok()) return lags(set);
   report.set_guest_clock("set");
 }

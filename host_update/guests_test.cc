@@ -86,6 +86,20 @@ TEST_F(GuestsTest, AClockThatCantBeSetIsReportedAsLagging) {
   EXPECT_THAT(report.vms(0).guest_agent(), HasSubstr("not permitted"));
 }
 
+TEST_F(GuestsTest, AnAgentHasTimeToSetTheHardwareClockToo) {
+  AddGuest("vm1");
+  host_.hypervisor().MutableVm("vm1").guest_set_time_takes = absl::Seconds(20);
+  EXPECT_EQ(Update(host_.Request()).vms(0).guest_clock(), "set");
+}
+
+TEST_F(GuestsTest, AnAgentThatSetsNoClockInTimeIsReported) {
+  AddGuest("vm1");
+  host_.hypervisor().MutableVm("vm1").guest_set_time_takes = absl::Minutes(1);
+  const UpdateReport report = Update(host_.Request());
+  EXPECT_EQ(report.vms(0).guest_clock(), "lagging");
+  EXPECT_THAT(report.vms(0).guest_agent(), HasSubstr("did not respond"));
+}
+
 TEST_F(GuestsTest, AClockThatIsAheadIsNotSetBack) {
   AddGuest("vm1");
   const absl::Time ahead = HostNow() + absl::Hours(2);

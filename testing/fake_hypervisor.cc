@@ -293,10 +293,13 @@ absl::StatusOr<absl::Time> FakeHypervisor::GuestTime(const VmRef& ref,
 }
 
 absl::Status FakeHypervisor::SetGuestTime(const VmRef& ref, absl::Time now,
-                                          absl::Time) {
+                                          absl::Time deadline) {
   std::lock_guard lock(mutex_);
   LU_ASSIGN_OR_RETURN(Vm * vm, EnterAgent("SetGuestTime", ref));
   vm->guest_time = now;
+  if (absl::Now() + vm->guest_set_time_takes > deadline) {
+    return absl::DeadlineExceededError("the guest agent did not respond");
+  }
   return absl::OkStatus();
 }
 

@@ -11,6 +11,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "absl/time/time.h"
 #include "host_update/hypervisor.h"
 
 namespace live_update::testing {
@@ -32,6 +33,7 @@ class FakeHypervisor final : public Hypervisor {
     std::string loaded_state;              // Device state it was restored from.
     UniqueFd ram;                          // QEMU's own fd; unset while off.
     std::optional<absl::Time> guest_time;  // Set: it has a guest agent.
+    absl::Duration guest_set_time_takes;   // No time passes for it.
     std::vector<std::string> guest_hooks;  // Words that its hook was run with.
     bool private_ram = false;              // What Examine tells of it.
     // Attributes of its policy in metadata.
