@@ -55,7 +55,6 @@ class Host:
             if saved:
                 # Its clock stood still since the state was saved.
                 self.sh(f"date -s @{time.time():.3f}")
-                self.sh("for d in $(virsh -q list --name --state-paused); do virsh -q resume $d; done")
             self.sh(f"mount -o ro /dev/vdb {PAYLOAD}")
         except BaseException:
             self.close()
@@ -63,7 +62,7 @@ class Host:
 
     @classmethod
     def ready(cls, logs, payload, flavor, guests=lab_guests.THREE, guest_init=None):
-        """A host under the flavor's older kernel in which `guests` have run for a while."""
+        """A host under the flavor's older kernel in which `guests` have run for a while; they stand still until `resume_guests`."""
         return cls(logs, payload, flavor, _saved_disk(flavor, guests, guest_init), STATE)
 
     def __enter__(self):
@@ -100,6 +99,9 @@ class Host:
     def preserved_mib(self):
         """Used in the DAX file system; 0 where there is none."""
         return int(self.sh("df -m --output=used /var/lib/host-update/ram | tail -1")) if self.flavor.name == "dax" else 0
+
+    def resume_guests(self):
+        self.sh("for d in $(virsh -q list --name --state-paused); do virsh -q resume $d; done")
 
     # Boots.
 

@@ -29,8 +29,9 @@ def running_lab(logs, payload, flavor, foreign=(), guests=lab_guests.THREE):
     with Host.ready(logs, payload, flavor, guests, product.guest_init()) as host:
         try:
             service = Service(host)
-            service.install()
-            host.sh("virsh -q version", 300)  # The first answer takes long while the guests are just going on.
+            service.install()  # With nobody else on the one processor.
+            host.sh("virsh -q version", 300)  # libvirtd may have to ask QEMU first.
+            host.resume_guests()
             for guest in foreign:
                 guest.start(host)
             yield Lab(host, service, guests, tuple(foreign))
