@@ -193,7 +193,11 @@ def _saved_disk(flavor, guests, guest_init):
         initramfs = pathlib.Path(payload) / "guest.cpio"
         modules = image.guest_modules if guests == lab_guests.THREE else image.more_guest_modules
         lab_guests.make_initramfs(initramfs, guest_init, modules.iterdir())
-        digest = hashlib.sha256(f"{image.disk} {guests} {flavor}".encode() + initramfs.read_bytes())
+        for guest in guests:
+            guest.add_to_payload(payload)
+        digest = hashlib.sha256(f"{image.disk} {guests} {flavor}".encode())
+        for path in sorted(pathlib.Path(payload).iterdir()):
+            digest.update(path.read_bytes())
         for guest in guests:
             digest.update(guest.xml(lab_guests.KERNEL, lab_guests.INITRD, flavor.ram_source).encode())
         # One version of QEMU does not go on from another's state.
@@ -203,8 +207,6 @@ def _saved_disk(flavor, guests, guest_init):
         disk = host_image.cache_dir() / f"ready-{digest.hexdigest()[:16]}.qcow2"
         with host_image.locked(disk.stem):
             if not disk.exists():
-                for guest in guests:
-                    guest.add_to_payload(payload)
                 _make_saved_disk_again(disk, payload, flavor, guests)
                 host_image.drop_unused("ready-*.qcow2", keep=disk)
             disk.touch()
