@@ -25,13 +25,11 @@
 #include <sys/mman.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
-#include <sys/syscall.h>
 #include <sys/sysinfo.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <atomic>
-#include <cerrno>
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
@@ -41,13 +39,13 @@
 #include <span>
 #include <string>
 #include <thread>
-#include <vector>
 
 #include "testing/lab/guest/clocks.h"
 #include "testing/lab/guest/console.h"
 #include "testing/lab/guest/disk_records.h"
 #include "testing/lab/guest/machine.h"
 #include "testing/lab/guest/memory_pattern.h"
+#include "testing/lab/guest/modules.h"
 #include "testing/lab/guest/network.h"
 
 namespace {
@@ -88,24 +86,6 @@ void MountKernelFileSystems() {
   const int console = open("/dev/ttyS0", O_RDWR | O_NOCTTY);
   for (const int fd : {STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO})
     dup2(console, fd);
-}
-
-// Modules lie in /modules, their names sort in the order they depend on each
-// other.
-void LoadModules() {
-  if (!std::filesystem::exists("/modules")) return;
-  std::vector<std::string> paths;
-  for (const auto& entry : std::filesystem::directory_iterator("/modules"))
-    paths.push_back(entry.path());
-  std::sort(paths.begin(), paths.end());
-  for (const std::string& path : paths) {
-    const int fd = open(path.c_str(), O_RDONLY | O_CLOEXEC);
-    // ENODEV: the VM has nothing for it, as efivarfs without UEFI.
-    if (fd < 0 ||
-        (syscall(SYS_finit_module, fd, "", 0) != 0 && errno != ENODEV))
-      PrintFailure(path.c_str());
-    close(fd);
-  }
 }
 
 // Some devices are found only after their module has been loaded.

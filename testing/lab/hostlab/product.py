@@ -12,6 +12,7 @@ from hostlab.image import cache_dir, locked, say
 ROOT = pathlib.Path(__file__).resolve().parents[3]
 FAULTY = "//testing/faults:host-update-faulty"
 GUEST_INIT = "//testing/lab/guest:guest_init"
+ROOT_INIT = "//testing/lab/guest:root_init"
 FLOOR = ("//testing/lab/floor:floor_init", "//testing/lab/floor:kexec_into")
 
 
@@ -77,3 +78,7 @@ def unpack_program(package, path):
 
 def guest_init():
     return build(GUEST_INIT)[0]
+
+
+def root_init():
+    return build(ROOT_INIT)[0]

@@ -12,6 +12,7 @@ from hostlab.database import DATABASE, Client, Connection
 from hostlab.deadline import wait_until
 
 GUESTS = (DATABASE,)
+CLOCK_S = 2.0  # A blackout is many times as long.
 
 
 def look(host):
@@ -27,6 +28,14 @@ def server(lab):
     with Connection(lab.host.echo_port) as connection:
         lines = connection.call("INFO", "server").splitlines()
     return next(line.partition(":")[2] for line in lines if line.startswith("run_id:"))
+
+
+def check_clock(host):
+    """The guest's wall clock is the host's, as near as an agent's answer can tell."""
+    before = float(host.sh("date +%s.%N"))
+    guest = DATABASE.ask(host, "guest-get-time") / 1e9
+    after = float(host.sh("date +%s.%N"))
+    assert before - CLOCK_S < guest < after + CLOCK_S, f"the guest's clock shows {guest:.1f}, the host's {before:.1f} to {after:.1f}"
 
 
 @pytest.mark.parametrize("target", ["newer", "older"])
@@ -49,6 +58,7 @@ def test_no_acknowledged_write_is_lost(lab, logs, target):
     wait_until(lambda: DATABASE.ask(host, "guest-ping") is not None, 120, "the guest's agent answers")
     vm = report["vms"][0]
     assert vm["guest_agent"] == "answered" and vm["guest_clock"] in ("set", "right"), vm
+    check_clock(host)
     after, uptime_after = look(host)
     assert after == before, "the guest booted again"
     assert uptime_after > uptime
