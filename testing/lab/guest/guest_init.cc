@@ -18,8 +18,8 @@
 //
 // Words of the kernel command line: guest.seed, guest.fill (per cent of free
 // memory), guest.tick_ms, guest.verify_mib (per tick), guest.address,
-// guest.disk (its name, if it is not vda), guest.see, guest.plugged,
-// guest.dial, guest.count (a terminal to count on).
+// guest.disk (its name, if it is not vda), guest.disk_ms (between two records),
+// guest.see, guest.plugged, guest.dial, guest.count (a terminal to count on).
 
 #include <fcntl.h>
 #include <sys/mman.h>
@@ -53,7 +53,6 @@ namespace {
 constexpr uint64_t kWordsPerMib = (1 << 20) / sizeof(uint64_t);
 constexpr uint16_t kEchoPort = 7000;
 constexpr uint64_t kDiskSlots = 2048;  // 8 MiB of the disk.
-constexpr int kDiskPeriodMs = 200;
 
 std::string FirstLine(const char* path) {
   std::string line;
@@ -133,9 +132,10 @@ void VerifyForever(const MemoryPattern& pattern, uint64_t words_per_step,
   }
 }
 
-// Waits until there is more memory than at the start, fills most of what is
+// Waits until there is more memory than at the start, fills some of what is
 // free then, which the kernel takes from the new memory first
-// (memhp_default_state=online_movable), and verifies it for ever.
+// (memhp_default_state=online_movable), and verifies it for ever. Not more:
+// each new page is an exit, and the host has to find memory for it.
 void FillPluggedMemory(uint64_t seed) {
   struct sysinfo memory {};
   sysinfo(&memory);
@@ -145,7 +145,7 @@ void FillPluggedMemory(uint64_t seed) {
     std::this_thread::sleep_for(std::chrono::seconds(1));
     sysinfo(&memory);
   }
-  const MemoryPattern pattern(AllocateShareOfFreeMemory(60), seed);
+  const MemoryPattern pattern(AllocateShareOfFreeMemory(15), seed);
   for (uint64_t pass = 1;; ++pass) {
     MemoryPattern::Verdict verdict;
     for (uint64_t at = 0; at < pattern.size(); at += kWordsPerMib) {
@@ -209,7 +209,8 @@ int main() {
   if (disk != "vda" || std::filesystem::exists("/sys/block/vda")) {
     std::thread([] {
       WaitFor("/sys/block/" + disk);
-      WriteRecords(("/dev/" + disk).c_str(), kDiskSlots, kDiskPeriodMs);
+      WriteRecords(("/dev/" + disk).c_str(), kDiskSlots,
+                   static_cast<int>(Number("guest.disk_ms", 200)));
     }).detach();
   }
   static const std::string address = Word("guest.address", "");

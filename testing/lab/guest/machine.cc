@@ -23,7 +23,7 @@ constexpr char kVariable[] =
     "/sys/firmware/efi/efivars/LabMark-8be4df61-93ca-11d2-aa0d-00e098032b8c";
 // Attributes (kept, also seen at run time) and content.
 constexpr char kMark[] = "\x07\0\0\0mark";
-constexpr std::chrono::seconds kPause(3);
+constexpr std::chrono::seconds kPause(5);
 
 std::string FirstLine(const std::string& path, const std::string& fallback) {
   std::string line;

@@ -15,6 +15,8 @@ from hostlab.guests import LOG_FOLDER, Guest
 FOLDER = pathlib.Path(__file__).parent / "machines"
 DIMM = (FOLDER / "dimm.xml").read_text()
 PLUGGED_MIB = 128
+# Each look at a console is a program that the emulated host starts.
+LOOK_S = 2.0
 SNAPSHOT = "before-the-first-boot"
 
 
@@ -49,15 +51,17 @@ class WithSnapshot(Guest):
         host.sh(f"virsh -q snapshot-create-as {self.name} {SNAPSHOT}")
 
 
-I440FX = Machine("i440fx", memory_mib=160, disk=True, disk_format="raw", address="10.0.2.15")
-Q35 = Machine("q35", vcpus=2, memory_mib=192, disk=True, address="10.0.2.50")
-NUMA = Machine("numa", vcpus=4, memory_mib=192, transient=True, plugged_mib=PLUGGED_MIB)
-STILL = WithSnapshot("still", memory_mib=128, disk=True, autostart=True, paused=True)
+# Five of them on one emulated processor.
+SLOW = {"tick_ms": 1300, "disk_ms": 1000}
+I440FX = Machine("i440fx", memory_mib=160, disk=True, disk_format="raw", address="10.0.2.15", **SLOW)
+Q35 = Machine("q35", vcpus=2, memory_mib=192, disk=True, address="10.0.2.50", **SLOW)
+NUMA = Machine("numa", vcpus=2, memory_mib=192, transient=True, plugged_mib=PLUGGED_MIB, **SLOW)
+STILL = WithSnapshot("still", memory_mib=128, disk=True, autostart=True, paused=True, **SLOW)
 MACHINES = (I440FX, Q35, NUMA, STILL)
 # In a host of its own: its firmware is hard on the emulator.
 UEFI = Machine("uefi", disk=True)
 # Defined as anybody would: `hostupdatectl enable` makes it fit for updates.
-PLAIN = Guest("plain", memory_mib=128)
+PLAIN = Guest("plain", memory_mib=128, **SLOW)
 
 
 def seen(host, guest):
@@ -65,7 +69,7 @@ def seen(host, guest):
     def said():
         return lab_guests.console(host, guest).said["SEE"]
     count = len(said())
-    words = wait_until(lambda: said()[count + 1:], 120, f"{guest.name} looks at its machine")[-1]
+    words = wait_until(lambda: said()[count + 1:], 180, f"{guest.name} looks at its machine", interval=LOOK_S)[-1]
     return {name: value for name, value in words.items() if name != "number"}
 
 

@@ -28,6 +28,9 @@ class Guest:
     transient: bool = False  # libvirt forgets it when it ends.
     paused: bool = False     # By its owner, when the update begins.
     plugged_mib: int = 0     # Memory that is plugged in before the update.
+    # Each tick is some hundred exits: 7 or 13 tenths of a second hit each tenth of the hardware clock's second in turn.
+    tick_ms: int = 700
+    disk_ms: int = 200       # Between two records.
 
     @property
     def log(self):
@@ -87,10 +90,11 @@ def _cpio_member(name, content, mode, inode):
 
 
 def command_line(guest):
-    # Each tick is some hundred exits, each page of the pattern one after every restore: about 40 MiB, and a tick every seven tenths of
-    # a second, which hit each tenth of the hardware clock's second in turn.
+    # Each page of the pattern is an exit after every restore: about 40 MiB.
     words = (f"console=ttyS0 quiet {LIGHT} "
-             f"guest.fill={20 * 256 // guest.memory_mib} guest.tick_ms=700 guest.verify_mib=5 guest.seed={sum(guest.name.encode())}")
+             f"guest.fill={20 * 256 // guest.memory_mib} guest.tick_ms={guest.tick_ms} guest.verify_mib=5 guest.seed={sum(guest.name.encode())}")
+    if guest.disk:
+        words += f" guest.disk_ms={guest.disk_ms}"
     return words + (f" guest.address={guest.address}" if guest.address else "")
 
 
@@ -119,14 +123,16 @@ def define(host, guest, kernel=KERNEL, initrd=INITRD):
     guest.set_up(host)
 
 
-def start(host, guests, timeout=600):
+def start(host, guests, timeout=600, running=()):
     """Starts the guests; returns when each is up: has filled its memory and verified all of it once. One after the other, while those
-    that are up stand still: the emulated host has one processor."""
+    that are up, and those of `running`, stand still: the emulated host has one processor."""
+    for guest in running:
+        host.sh(f"virsh -q suspend {guest.name}")
     for guest in guests:
         host.sh(f"virsh -q create {guest.xml_path}" if guest.transient else f"virsh -q start {guest.name}", timeout)
         guest.wait_until_up(host, timeout)
         host.sh(f"virsh -q suspend {guest.name}")
-    for guest in guests:
+    for guest in (*running, *guests):
         host.sh(f"virsh -q resume {guest.name}")
 
 
