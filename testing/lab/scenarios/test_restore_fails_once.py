@@ -16,7 +16,7 @@ Before={service.RESTORE_UNIT}
 Type=oneshot
 ExecStart=/bin/mv /var/lib/guests/vm1.qcow2 /root/vm1.qcow2
 [Install]
-WantedBy=multi-user.target
+WantedBy={service.RESTORE_UNIT}
 """)
     host.sh("systemctl enable --quiet hide-disk.service")
     report = lab.service.update(host.flavor.newer)
