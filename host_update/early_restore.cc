@@ -1,12 +1,9 @@
 #include "host_update/early_restore.h"
 
-#include <fcntl.h>
-
 #include <algorithm>
-#include <cerrno>
 
 #include "absl/strings/str_cat.h"
-#include "base/unique_fd.h"
+#include "base/file.h"
 #include "loader/command_line.h"
 
 namespace live_update {
@@ -46,10 +43,7 @@ std::string FirstBootWords(const UpdateRequest& request,
 }
 
 absl::Status LetBootGoOn(const Paths& paths) {
-  const std::string path = absl::StrCat(paths.run_dir, "/boot-goes-on");
-  const UniqueFd fd(open(path.c_str(), O_WRONLY | O_CREAT | O_CLOEXEC, 0600));
-  if (fd.ok()) return absl::OkStatus();
-  return absl::ErrnoToStatus(errno, absl::StrCat("create ", path));
+  return WriteFileAtomically(absl::StrCat(paths.run_dir, "/boot-goes-on"), "");
 }
 
 }  // namespace live_update

@@ -180,6 +180,7 @@ absl::StatusOr<HostFacts> CollectHostFacts(const HostFactsOptions& options) {
                       ReadLine(root + "/proc/sys/kernel/random/boot_id"));
   LU_ASSIGN_OR_RETURN(facts.machine_id, ReadLine(root + "/etc/machine-id"));
   LU_ASSIGN_OR_RETURN(facts.command_line, ReadLine(root + "/proc/cmdline"));
+  if (options.identity_only) return facts;
   LU_ASSIGN_OR_RETURN(const std::string process,
                       ReadFile(root + "/proc/self/status", kMaxSmall));
   facts.is_root = IsRoot(process);

@@ -61,6 +61,9 @@ struct HostFactsOptions {
   std::string
       preserved_directory;  // In the DAX file system. Also below `root`.
   bool luo = false;         // Also what only the backend "luo" needs.
+  // Only what tells this host and its boot: all that a restore asks, with VMs
+  // waiting. The rest is as it was made.
+  bool identity_only = false;
 };
 
 // Reads everything. What has its own StatusOr, or may be unset, does not fail

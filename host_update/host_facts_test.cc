@@ -104,6 +104,19 @@ TEST_F(HostFactsTest, KnowsWhetherTheEarlyRestoreIsInstalled) {
   EXPECT_TRUE(with.early_restore_installed);
 }
 
+TEST_F(HostFactsTest, ReadsNoMoreThanItsIdentityIfThatIsAskedFor) {
+  ASSERT_OK_AND_ASSIGN(
+      const HostFacts host,
+      CollectHostFacts({.root = root_, .luo = true, .identity_only = true}));
+  EXPECT_EQ(host.kernel_release, "6.1.0-56-cloud-amd64");
+  EXPECT_EQ(host.boot_id, "0e4c1f0c-2f6c-4d55-8e1b-000000000001");
+  EXPECT_EQ(host.machine_id, "0123456789abcdef0123456789abcdef");
+  EXPECT_EQ(host.command_line, "ro memmap=1G!1G");
+  EXPECT_THAT(host.memory_map.status(),
+              StatusIs(absl::StatusCode::kUnknown, HasSubstr("not read")));
+  EXPECT_EQ(host.cpu_vendor, "");
+}
+
 TEST_F(HostFactsTest, LooksForLuoOnlyIfItIsAskedFor) {
   Write("/dev/liveupdate", "");
   Write("/sys/kernel/mm/transparent_hugepage/shmem_enabled",

@@ -3,6 +3,7 @@
 #include <asm/bootparam.h>
 
 #include <algorithm>
+#include <bit>
 #include <cstddef>
 #include <cstring>
 #include <optional>
@@ -127,9 +128,8 @@ absl::StatusOr<DirectImage> FromBzImage(absl::Span<const uint8_t> file,
                                         const BzImage& bzimage,
                                         const setup_header& header) {
   const uint64_t alignment = header.kernel_alignment;
-  if (!bzimage.relocatable || alignment == 0 ||
-      (alignment & (alignment - 1)) != 0 || alignment > kMaxKernelMemory ||
-      bzimage.init_bytes > kMaxKernelMemory ||
+  if (!bzimage.relocatable || !std::has_single_bit(alignment) ||
+      alignment > kMaxKernelMemory || bzimage.init_bytes > kMaxKernelMemory ||
       bzimage.kernel_bytes <= kBzImageEntry) {
     return absl::InvalidArgumentError(absl::StrFormat(
         "a kernel of %#x bytes that needs %#x, %srelocatable, aligned to %#x: "

@@ -79,7 +79,7 @@ kexec_segment Segment(const void* bytes, uint64_t size,
 absl::Status CheckDirectAllowed(const KexecPolicy& policy) {
   constexpr char kRemedy[] =
       "; leave --direct-jump out (kexec_file_load takes a signed kernel)";
-  if (!policy.lockdown.empty() && policy.lockdown != "none") {
+  if (IsLockedDown(policy)) {
     return absl::PermissionDeniedError(absl::StrCat(
         "kexec_load: locked down (", policy.lockdown, ")", kRemedy));
   }

@@ -12,6 +12,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
 #include "absl/strings/strip.h"
+#include "base/file.h"
 #include "base/status_macros.h"
 #include "loader/byte_reader.h"
 #include "loader/elf_kernel.h"
@@ -128,6 +129,15 @@ absl::StatusOr<KernelConfig> KernelConfig::Parse(absl::string_view text) {
   if (config.options_.empty()) {
     return absl::InvalidArgumentError("not a kernel configuration");
   }
+  return config;
+}
+
+absl::StatusOr<KernelConfig> ReadInstalledConfig(const std::string& root,
+                                                 absl::string_view release) {
+  const std::string path = absl::StrCat(root, "/boot/config-", release);
+  LU_ASSIGN_OR_RETURN(const std::string text, ReadFile(path, kMaxConfigBytes));
+  absl::StatusOr<KernelConfig> config = KernelConfig::Parse(text);
+  if (!config.ok()) return Annotate(config.status(), path);
   return config;
 }
 

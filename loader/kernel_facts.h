@@ -33,6 +33,12 @@ class KernelConfig {
   std::map<std::string, std::string, std::less<>> options_;
 };
 
+// That of an installed kernel: /boot/config-RELEASE below `root` ("" but in
+// tests). `release` must be no path. Fails as ReadFile and Parse do, naming the
+// file.
+absl::StatusOr<KernelConfig> ReadInstalledConfig(const std::string& root,
+                                                 absl::string_view release);
+
 struct KernelFacts {
   std::string banner;  // "Linux version 6.1.0-56-cloud-amd64 (…) … #1 SMP …"
   std::string release;      // "6.1.0-56-cloud-amd64"

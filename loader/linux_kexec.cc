@@ -14,6 +14,7 @@
 #include "absl/strings/string_view.h"
 #include "absl/strings/strip.h"
 #include "loader/direct_kexec.h"
+#include "loader/kernel_facts.h"
 
 namespace live_update::loader {
 namespace {
@@ -36,20 +37,12 @@ std::string Selected(absl::string_view choices) {
   return "";
 }
 
-bool IsLockedDown(const KexecPolicy& policy) {
-  return !policy.lockdown.empty() && policy.lockdown != "none";
-}
-
-// Whether the running kernel's configuration, which is at hand where its
-// package is installed, has `line`.
-bool IsConfigured(const std::string& root, absl::string_view line) {
-  std::ifstream file(absl::StrCat(
-      root, "/boot/config-", FirstLine(root + "/proc/sys/kernel/osrelease")));
-  std::string each;
-  while (std::getline(file, each)) {
-    if (each == line) return true;
-  }
-  return false;
+// Of the running kernel; false if its package, with its configuration, is not
+// installed.
+bool IsSignatureForced(const std::string& root) {
+  const absl::StatusOr<KernelConfig> config =
+      ReadInstalledConfig(root, FirstLine(root + "/proc/sys/kernel/osrelease"));
+  return config.ok() && config->IsBuiltIn("KEXEC_SIG_FORCE");
 }
 
 }  // namespace
@@ -60,7 +53,11 @@ KexecPolicy ReadKexecPolicy(const std::string& root) {
       .load_disabled = FirstLine(root + "/proc/sys/kernel/kexec_load_disabled"),
       .load_limit =
           FirstLine(root + "/proc/sys/kernel/kexec_load_limit_reboot"),
-      .signature_forced = IsConfigured(root, "CONFIG_KEXEC_SIG_FORCE=y")};
+      .signature_forced = IsSignatureForced(root)};
+}
+
+bool IsLockedDown(const KexecPolicy& policy) {
+  return !policy.lockdown.empty() && policy.lockdown != "none";
 }
 
 absl::StatusOr<bool> ReadKexecLoaded(const std::string& root) {

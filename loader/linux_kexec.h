@@ -26,6 +26,8 @@ struct KexecPolicy {
 // Reads it below `root` ("" but in tests).
 KexecPolicy ReadKexecPolicy(const std::string& root);
 
+bool IsLockedDown(const KexecPolicy& policy);
+
 // Whether the kernel below `root` says that an image is staged. kUnimplemented:
 // it has no kexec.
 absl::StatusOr<bool> ReadKexecLoaded(const std::string& root);

@@ -1,6 +1,7 @@
 #include "loader/load_plan.h"
 
 #include <algorithm>
+#include <bit>
 
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
@@ -128,8 +129,8 @@ class Placer {
 absl::Status CheckNeeds(const LoadInput& input) {
   const KernelNeeds& kernel = input.kernel;
   if (kernel.file_bytes == 0 || kernel.file_bytes > kernel.memory_bytes ||
-      kernel.entry_offset >= kernel.file_bytes || kernel.alignment == 0 ||
-      (kernel.alignment & (kernel.alignment - 1)) != 0 ||
+      kernel.entry_offset >= kernel.file_bytes ||
+      !std::has_single_bit(kernel.alignment) ||
       kernel.lowest_address % kPageBytes != 0) {
     return absl::InvalidArgumentError(absl::StrFormat(
         "a kernel of %#x bytes in %#x of memory at %#x, aligned to %#x, "

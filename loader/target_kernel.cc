@@ -11,7 +11,6 @@
 #include "absl/strings/escaping.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
-#include "base/file.h"
 #include "base/status_macros.h"
 #include "loader/command_line.h"
 
@@ -20,7 +19,6 @@ namespace {
 
 // A distribution's largest initrd has some 300 MiB.
 constexpr uint64_t kMaxInitrdBytes = uint64_t{2} << 30;
-constexpr uint64_t kMaxConfigBytes = uint64_t{4} << 20;
 
 absl::StatusOr<UniqueFd> OpenFile(const std::string& path) {
   // O_NONBLOCK: a pipe must not hold the open up.
@@ -95,12 +93,7 @@ absl::StatusOr<KernelConfig> ReadConfig(const TargetRequest& request,
   if (target.facts.ok() && !target.facts->embedded_config.empty()) {
     return KernelConfig::Parse(target.facts->embedded_config);
   }
-  const std::string path =
-      absl::StrCat(request.root, "/boot/config-", target.release());
-  LU_ASSIGN_OR_RETURN(const std::string text, ReadFile(path, kMaxConfigBytes));
-  absl::StatusOr<KernelConfig> config = KernelConfig::Parse(text);
-  if (!config.ok()) return Annotate(config.status(), path);
-  return config;
+  return ReadInstalledConfig(request.root, target.release());
 }
 
 // A release names files; what a hostile image says must not lead elsewhere.

@@ -107,9 +107,11 @@ ExitCode Run(const Options& options, const ClockSample& first_line,
   };
   deps.stop_asked = [] { return stop_asked.load(); };
   deps.host_facts = [&options] {
-    return CollectHostFacts({.root = "",
-                             .preserved_directory = options.dax_dir,
-                             .luo = options.request.backend == "luo"});
+    return CollectHostFacts(
+        {.root = "",
+         .preserved_directory = options.dax_dir,
+         .luo = options.request.backend == "luo",
+         .identity_only = options.command == Command::kRestore});
   };
   deps.read_target = [](const loader::TargetRequest& request) {
     return loader::ReadTargetKernel(request, loader::ReadKernelApart);
