@@ -55,7 +55,7 @@ class WithSnapshot(Guest):
 SLOW = {"tick_ms": 1300, "disk_ms": 1000}
 I440FX = Machine("i440fx", memory_mib=160, disk=True, disk_format="raw", address="10.0.2.15", **SLOW)
 Q35 = Machine("q35", vcpus=2, memory_mib=192, disk=True, address="10.0.2.50", **SLOW)
-NUMA = Machine("numa", vcpus=2, memory_mib=192, transient=True, plugged_mib=PLUGGED_MIB, **SLOW)
+NUMA = Machine("numa", vcpus=4, memory_mib=192, transient=True, plugged_mib=PLUGGED_MIB, **SLOW)
 STILL = WithSnapshot("still", memory_mib=128, disk=True, autostart=True, paused=True, **SLOW)
 MACHINES = (I440FX, Q35, NUMA, STILL)
 # In a host of its own: its firmware is hard on the emulator.

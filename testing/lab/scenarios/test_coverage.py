@@ -101,7 +101,7 @@ def test_update(lab, echo, logs, target):
     machines = {guest.name: seen(lab, guest) for guest in (I440FX, Q35, NUMA)}
     assert machines["q35"]["pcr"] not in ("-", "0" * 16), machines
     assert machines["i440fx"]["rng"] == "ok", machines
-    assert (machines["numa"]["cpus"], machines["numa"]["nodes"]) == ("0-1", "0-1"), machines
+    assert (machines["numa"]["cpus"], machines["numa"]["nodes"]) == ("0-3", "0-1"), machines
     plugged = said(lab, NUMA, "PLUGGED")[-1]
     devices = _devices(lab)
 

@@ -8,11 +8,9 @@ import json
 import os
 import statistics
 
-from hostlab import product
-from hostlab.deadline import wait_until
+from hostlab import floor, product
 from hostlab.echo import EchoClient
-from hostlab.guests import make_initramfs
-from hostlab.host import PAYLOAD, Host
+from hostlab.host import Host
 from hostlab.lab import running_lab
 from hostlab.update_run import live_update
 
@@ -21,17 +19,17 @@ ROUNDS = int(os.environ.get("LAB_ROUNDS", "2"))
 
 def test_floor(payload, logs, flavor):
     """Rounds of both, interleaved; prints every value."""
-    make_initramfs(payload / "floor.cpio", payload / "floor_init")
+    floor.add_to_payload(payload)
     floors, directs, updates = [], [], []
     for number in range(ROUNDS):
         floors.append(_floor(payload, logs / f"floor-{number}", flavor))
         if flavor.name == "dax":  # With luo it is refused.
             directs.append(_floor(payload, logs / f"direct-{number}", flavor, "--direct-jump=vmlinux"))
         updates.append(_update(payload, logs / f"update-{number}", flavor))
-    floor = statistics.median(floors)
+    floor_s = statistics.median(floors)
     blackouts = [report["host_blackout_s"] for report in updates]
     result = {"floor_s": floors, "direct_floor_s": directs, "host_blackout_s": blackouts,
-              "ratio": statistics.median(blackouts) / floor,
+              "ratio": statistics.median(blackouts) / floor_s,
               "phases": [{p["phase"]: p["duration_s"] for p in report["phases"]} for report in updates]}
     (logs / "floor.json").write_text(json.dumps(result, indent=1))
     print(json.dumps(result, indent=1))
@@ -40,16 +38,8 @@ def test_floor(payload, logs, flavor):
 
 
 def _floor(payload, logs, flavor, how=""):
-    """Seconds from the jump to the first instruction of a trivial init under the same kernel; `how`: kexec_into's option."""
     with Host.ready(logs, payload, flavor, guest_init=product.guest_init()) as host:
-        files = f"{host.flavor.older.kernel} {PAYLOAD}/floor.cpio"
-        host.agent.start(f"{PAYLOAD}/kexec_into {how} {files} '{host.flavor.command_line}'")
-        wait_until(lambda: _at(host, "FLOOR first instruction"), 120, "the trivial init ran")
-        return _at(host, "FLOOR first instruction") - _at(host, "FLOOR jump")
-
-
-def _at(host, text):
-    return next((at for at, line in host.emulator.console() if text in line), None)
+        return floor.measure(host, how)
 
 
 def _update(payload, logs, flavor):
