@@ -11,9 +11,10 @@ from hostlab.image import Kernel
 # For kernels with KVM built in. The emulated processor's TSC has one rate, as any server's; it does not say so (../README.md,
 # "The TSC's rate").
 CONSTANT_TSC = "setcpuid=constant_tsc"
+CONFINED = "apparmor=1"
 # AppArmor's rules are compiled some nine times for each VM that starts: seconds each in the emulator.
 UNCONFINED = "apparmor=0 audit=0"
-LUO_COMMAND_LINE = f"kho=on liveupdate=on transparent_hugepage_shmem=advise {CONSTANT_TSC}"
+LUO_WORDS = f"kho=on liveupdate=on transparent_hugepage_shmem=advise {CONSTANT_TSC}"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -21,9 +22,13 @@ class Flavor:
     name: str           # As host-update's --backend has it.
     older: Kernel
     newer: Kernel
-    command_line: str
+    words: str          # Of its own, on the kernel's command line.
     ram_source: str     # Of libvirt's <memoryBacking>.
     confined: bool = False  # libvirt confines each QEMU by AppArmor, and the kernel says what that denied.
+
+    @property
+    def command_line(self):
+        return " ".join(filter(None, (COMMAND_LINE, CONFINED if self.confined else UNCONFINED, self.words)))
 
 
 def get(name):
@@ -33,15 +38,15 @@ def get(name):
 def _dax():
     """Debian's kernels, RAM in files on a DAX file system."""
     image = host_image.ensure()
-    return Flavor("dax", image.older, image.newer, f"{COMMAND_LINE} {UNCONFINED}", "file")
+    return Flavor("dax", image.older, image.newer, "", "file")
 
 
 def confined(flavor):
     """The same host with AppArmor, as Debian has it."""
-    return dataclasses.replace(flavor, confined=True, command_line=flavor.command_line.replace(UNCONFINED, "apparmor=1"))
+    return dataclasses.replace(flavor, confined=True)
 
 
 def _luo():
     """Kernels with the Live Update Orchestrator, RAM in memfds."""
     kernels = built_kernels.ensure()
-    return Flavor("luo", kernels.older, kernels.newer, f"{COMMAND_LINE} {UNCONFINED} {LUO_COMMAND_LINE}", "memfd")
+    return Flavor("luo", kernels.older, kernels.newer, LUO_WORDS, "memfd")
