@@ -17,7 +17,7 @@ from hostlab.update_run import live_update
 
 GUESTS = MACHINES
 DIAL_PORT = 7001
-BALLOON_KIB = 144 << 10
+BALLOON_KIB = 152 << 10
 
 
 def said(lab, guest, kind):
@@ -53,7 +53,7 @@ def test_set_up(lab):
     host.sh("virsh -q attach-device numa /root/dimm.xml --live")
     wait_until(lambda: said(lab, NUMA, "PLUGGED"), 300, "the guest uses the memory that was plugged in", LOOK_S)
     host.sh(f"virsh -q setmem i440fx {BALLOON_KIB}K --live")
-    wait_until(lambda: _balloon(lab) == BALLOON_KIB, 120, "the balloon has its size", LOOK_S)
+    wait_until(lambda: _balloon(lab) == BALLOON_KIB, 300, "the balloon has its size", LOOK_S)
     _serve_dial(lab)
     wait_until(lambda: said(lab, I440FX, "DIAL"), 120, "the guest talks through the user network", LOOK_S)
     assert coverage.SNAPSHOT in host.sh("virsh snapshot-list still --name")

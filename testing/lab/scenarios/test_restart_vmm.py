@@ -8,6 +8,7 @@ import json
 import pytest
 
 from hostlab import observe, service
+from hostlab.deadline import wait_until
 from hostlab.update_run import check_agree
 
 pytestmark = pytest.mark.only("dax")
@@ -157,7 +158,7 @@ def test_worker_killed_after_the_end(lab, echo):
         result = lab.service.ctl("restart-vmm vm2 --yes", timeout=300)
     finally:
         lab.host.sh(f"rm -r {folder}; systemctl daemon-reload")
-    assert result.code == service.FAILED and "interrupted in phase restore" in result.out + result.err, result
+    assert result.code == service.FAILED and "interrupted in phase commit" in result.out + result.err, result
     assert pid(lab, "vm2") != old
     check_went_on(lab, before, "vm2")
     assert not echo.broken and not echo.wrong, echo
@@ -165,15 +166,19 @@ def test_worker_killed_after_the_end(lab, echo):
 
 
 def test_new_qemu_that_does_not_start(lab):
-    """The disk is away: the restore fails twice, the VM is kept, no other is begun, and `--retry` brings it back."""
+    """The disk goes away in between (the check refuses a VM without it): the restore fails twice, the VM is kept, no other is begun,
+    and `--retry` brings it back."""
     before = observe.Before(lab.host, lab.guests)
     pids = {guest.name: pid(lab, guest.name) for guest in lab.guests}
+    restart = lab.host.agent.start(f"HOST_UPDATE_FAULT=commit:delay {service.FAULTY} restart-vmm vm1 vm2 --json")
+    wait_until(lambda: observe.state(lab.host, "vm1").startswith("paused"), 60, "vm1 is paused")
     lab.host.sh("mv /var/lib/guests/vm1.qcow2 /root/")
     try:
-        result, report = lab.service.json("restart-vmm vm1 vm2", timeout=300)
+        code, out, err = wait_until(lambda: lab.host.agent.poll(restart), 300, "restart-vmm has ended")
     finally:
         lab.host.sh("mv /root/vm1.qcow2 /var/lib/guests/")
-    assert result.code == service.VM_NOT_BACK and report["result"] == "VM_NOT_BACK", report
+    report = json.loads(out)
+    assert code == service.VM_NOT_BACK and report["result"] == "VM_NOT_BACK", out + err
     assert [vm["result"] for vm in report["vms"]] == ["NOT_BACK", "NOT_BEGUN"], report
     assert lab.service.status()["unrestored_vms"] == ["vm1"]
     assert pid(lab, "vm2") == pids["vm2"]
