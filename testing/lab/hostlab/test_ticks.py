@@ -39,6 +39,12 @@ def test_finds_two_updates():
     assert [round(gap.middle) for _, gap in found] == [10, 20]
 
 
+def test_two_blackouts_close_to_each_other_are_told_apart():
+    found = ticks.find_blackouts(console(lambda n: (n > 100) * 20 + (n > 125) * 40, range(1, 200)).ticks)
+    assert [round(gap.middle) for _, gap in found] == [20, 40]
+    assert all(gap.high - gap.low < 0.41 for _, gap in found), "one of them was counted to the other"
+
+
 def test_a_guest_held_up_between_its_clocks_is_no_blackout():
     """Tick 90 reads the hardware clock two seconds after the monotonic one, shortly before a real blackout."""
     seen = console(lambda n: 60 if n > 100 else 0, range(1, 200)).ticks

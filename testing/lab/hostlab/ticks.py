@@ -136,4 +136,5 @@ def find_blackouts(ticks, at_least=1.5):
         seen = blackout(ticks, n, gaps=found)
         if seen.low > 0 and seen.middle >= at_least:
             found[n] = seen
-    return sorted(found.items())
+    # The window of a larger one still had the smaller ones in it.
+    return [(n, blackout(ticks, n, gaps=found)) for n in sorted(found)]
