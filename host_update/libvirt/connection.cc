@@ -6,6 +6,7 @@
 #include <cstdlib>
 #include <thread>
 
+#include "absl/algorithm/container.h"
 #include "absl/cleanup/cleanup.h"
 #include "base/log.h"
 #include "host_update/libvirt/libvirt_error.h"
@@ -13,9 +14,9 @@
 namespace live_update {
 namespace {
 
-// A daemon that does not answer for 15 seconds is dead: calls to it fail then.
+// A daemon that does not answer for a minute is dead: calls to it fail then.
 constexpr int kKeepAliveSeconds = 5;
-constexpr unsigned kKeepAliveCount = 3;
+constexpr unsigned kKeepAliveCount = 12;
 
 const char* LifecycleName(int event) {
   switch (event) {
@@ -72,6 +73,7 @@ void StartEventLoop() {
   if (!started) LogWarning("libvirt's event loop could not be started");
 }
 
+// With `starts` it listens to events, too.
 absl::StatusOr<ConnectHandle> Open(const std::string& uri, Starts starts) {
   virConnect* const raw = virConnectOpen(uri.c_str());
   if (raw == nullptr) {
@@ -79,6 +81,7 @@ absl::StatusOr<ConnectHandle> Open(const std::string& uri, Starts starts) {
   }
   // For notice only; drivers without a daemon have it not.
   (void)virConnectSetKeepAlive(raw, kKeepAliveSeconds, kKeepAliveCount);
+  if (starts == nullptr) return ConnectHandle(raw, virConnectClose);
   const int callback = virConnectDomainEventRegisterAny(
       raw, nullptr, VIR_DOMAIN_EVENT_ID_LIFECYCLE,
       VIR_DOMAIN_EVENT_CALLBACK(OnLifecycle), new Starts(std::move(starts)),
@@ -117,6 +120,28 @@ bool StartCounter::WaitUntilMore(const std::string& uuid, int count,
   return mutex_.AwaitWithTimeout(absl::Condition(&more), patience);
 }
 
+ConnectHandle Connection::Use(const Shared& shared) {
+  ++*shared.users;
+  return ConnectHandle(shared.handle.get(),
+                       [handle = shared.handle,
+                        users = shared.users](virConnect*) { --*users; });
+}
+
+ConnectHandle Connection::FindWithRoom() {
+  std::erase_if(open_, [](const Shared& shared) {
+    return virConnectIsAlive(shared.handle.get()) != 1;
+  });
+  if (!SomeoneListens()) return nullptr;  // The next one that is opened does.
+  const auto found = absl::c_find_if(open_, [](const Shared& shared) {
+    return *shared.users < kUsersPerConnection;
+  });
+  return found == open_.end() ? nullptr : Use(*found);
+}
+
+bool Connection::SomeoneListens() const {
+  return absl::c_any_of(open_, [](const Shared& s) { return s.listens; });
+}
+
 absl::StatusOr<ConnectHandle> Connection::Get(absl::Time deadline) {
   StartEventLoop();
   const absl::MutexLock lock(&mutex_);
@@ -126,19 +151,23 @@ absl::StatusOr<ConnectHandle> Connection::Get(absl::Time deadline) {
   if (!mutex_.AwaitWithDeadline(absl::Condition(&idle), deadline)) {
     return absl::DeadlineExceededError("waited for libvirt to answer");
   }
-  if (handle_ != nullptr && virConnectIsAlive(handle_.get()) == 1) {
-    return handle_;
-  }
+  if (ConnectHandle found = FindWithRoom(); found != nullptr) return found;
+  const bool listens = !SomeoneListens();
   opening_ = true;
   mutex_.Unlock();
   absl::StatusOr<ConnectHandle> opened =
       CallBefore<absl::StatusOr<ConnectHandle>>(
           deadline, absl::StrCat("libvirt to answer at ", uri_),
-          [uri = uri_, starts = starts_] { return Open(uri, starts); });
+          [uri = uri_, starts = listens ? starts_ : nullptr] {
+            return Open(uri, starts);
+          });
   mutex_.Lock();
   opening_ = false;
-  if (opened.ok()) handle_ = *opened;
-  return opened;
+  LU_RETURN_IF_ERROR(opened.status());
+  open_.push_back({.handle = *std::move(opened),
+                   .users = std::make_shared<std::atomic<int>>(0),
+                   .listens = listens});
+  return Use(open_.back());
 }
 
 absl::StatusOr<DomainHandle> Connection::Find(const VmRef& vm,

@@ -1,17 +1,24 @@
-// One connection to libvirt's daemon: opened again when it broke, with an event
-// loop that notices a dead daemon and writes each domain's life into the log.
-// Private to this folder.
+// Connections to libvirt's daemon: as many as the calls at one time need,
+// opened again when they broke, with an event loop that notices a dead daemon
+// and writes each domain's life into the log. Private to this folder.
+//
+// libvirtd reads nothing more from a client of which it works on
+// max_client_requests calls (5 by default): not even the answers to its
+// keep-alive messages, and half a minute later it takes the client for dead. So
+// no connection has that many calls at once.
 
 #ifndef HOST_UPDATE_LIBVIRT_CONNECTION_H_
 #define HOST_UPDATE_LIBVIRT_CONNECTION_H_
 
 #include <libvirt/libvirt.h>
 
+#include <atomic>
 #include <functional>
 #include <map>
 #include <memory>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
@@ -45,15 +52,19 @@ class StartCounter {
   std::map<std::string, int> counts_ ABSL_GUARDED_BY(mutex_);
 };
 
+// Users of one connection at a time, each with one call at a time.
+inline constexpr int kUsersPerConnection = 4;
+
 // For several threads at once. Handles outlive it.
 class Connection {
  public:
   explicit Connection(std::string uri) : uri_(std::move(uri)) {}
 
-  // The open connection; opens it if there is none or it is dead.
+  // A connection for one user until he lets go of the handle and its copies:
+  // an open one with fewer than kUsersPerConnection, or another that is opened.
   absl::StatusOr<ConnectHandle> Get(absl::Time deadline);
 
-  // kNotFound: libvirt knows no such domain.
+  // The same, for a domain. kNotFound: libvirt knows no such domain.
   absl::StatusOr<DomainHandle> Find(const VmRef& vm, absl::Time deadline);
 
   const StartCounter& starts() const { return *starts_; }
@@ -77,12 +88,23 @@ class Connection {
   }
 
  private:
+  struct Shared {
+    ConnectHandle handle;
+    std::shared_ptr<std::atomic<int>> users;
+    bool listens = false;  // To libvirt's events: one of them does.
+  };
+
+  // An open connection that has room for one more; null if none.
+  ConnectHandle FindWithRoom() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  static ConnectHandle Use(const Shared& shared);
+  bool SomeoneListens() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+
   const std::string uri_;
   const std::shared_ptr<StartCounter> starts_ =
       std::make_shared<StartCounter>();
   absl::Mutex mutex_;
   bool opening_ ABSL_GUARDED_BY(mutex_) = false;
-  ConnectHandle handle_ ABSL_GUARDED_BY(mutex_);
+  std::vector<Shared> open_ ABSL_GUARDED_BY(mutex_);
 };
 
 // QEMU's monitor, through libvirt.
