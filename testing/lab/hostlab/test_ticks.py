@@ -45,6 +45,14 @@ def test_two_blackouts_close_to_each_other_are_told_apart():
     assert all(gap.high - gap.low < 0.41 for _, gap in found), "one of them was counted to the other"
 
 
+def test_a_clock_that_is_late_after_a_blackout_makes_no_second_one():
+    """Tick 101 reads the hardware clock before the emulator has set it."""
+    seen = console(lambda n: 30 if n > 100 else 0, range(1, 200)).ticks
+    seen = [dataclasses.replace(t, rtc=t.rtc - 4) if t.n == 101 else t for t in seen]
+    (n, gap), = ticks.find_blackouts(seen)
+    assert n == 100 and gap.low <= 30 <= gap.high and gap.high - gap.low < 0.41
+
+
 def test_a_guest_held_up_between_its_clocks_is_no_blackout():
     """Tick 90 reads the hardware clock two seconds after the monotonic one, shortly before a real blackout."""
     seen = console(lambda n: 60 if n > 100 else 0, range(1, 200)).ticks

@@ -110,15 +110,16 @@ def host_minus_guest(ticks):
     return Interval(min(low, high), max(low, high))
 
 
-def blackout(ticks, gap_after, window=40, gaps=()):
-    """How long the guest stood still between the tick number `gap_after` and the next, judged by `window` ticks on
+def blackout(ticks, begin, end=None, window=40, gaps=()):
+    """How long the guest stood still between the ticks number `begin` and `end` + 1 (None: the next), judged by `window` ticks on
     either side, but none beyond another of `gaps`."""
-    first = max((gap for gap in gaps if gap < gap_after), default=0)
-    last = min((gap for gap in gaps if gap > gap_after), default=gap_after + window)
-    before = [t for t in ticks if max(first, gap_after - window) < t.n <= gap_after]
-    after = [t for t in ticks if gap_after < t.n <= min(last, gap_after + window)]
+    end = begin if end is None else end
+    first = max((gap for gap in gaps if gap < begin), default=0)
+    last = min((gap for gap in gaps if gap > end), default=end + window)
+    before = [t for t in ticks if max(first, begin - window) < t.n <= begin]
+    after = [t for t in ticks if end < t.n <= min(last, end + window)]
     if not before or not after:
-        raise ValueError(f"no ticks on both sides of tick {gap_after}")
+        raise ValueError(f"no ticks on both sides of ticks {begin} to {end}")
     return host_minus_guest(after) - host_minus_guest(before)
 
 
@@ -136,5 +137,12 @@ def find_blackouts(ticks, at_least=1.5):
         seen = blackout(ticks, n, gaps=found)
         if seen.low > 0 and seen.middle >= at_least:
             found[n] = seen
-    # The window of a larger one still had the smaller ones in it.
-    return [(n, blackout(ticks, n, gaps=found)) for n in sorted(found)]
+    # Two in a row are one: the first tick after it may still have read the hardware clock as it was before.
+    runs = []
+    for n in sorted(found):
+        if runs and n == runs[-1][1] + 1:
+            runs[-1] = (runs[-1][0], n)
+        else:
+            runs.append((n, n))
+    # Once more: the window of a larger one had the smaller ones in it.
+    return [(begin, blackout(ticks, begin, end, gaps=found)) for begin, end in runs]
