@@ -19,8 +19,9 @@
 namespace {
 
 constexpr char kVariables[] = "/sys/firmware/efi/efivars";
+// Of a vendor of its own: the firmware knows all names of the global one.
 constexpr char kVariable[] =
-    "/sys/firmware/efi/efivars/LabMark-8be4df61-93ca-11d2-aa0d-00e098032b8c";
+    "/sys/firmware/efi/efivars/LabMark-3cc08f50-1caa-4296-9d9b-7d0473be47e1";
 // Attributes (kept, also seen at run time) and content.
 constexpr char kMark[] = "\x07\0\0\0mark";
 constexpr std::chrono::seconds kPause(5);
