@@ -12,7 +12,7 @@ from hostlab.host import PAYLOAD
 VM = Guest("by-hand", disk=True)
 STATE = "/root/by-hand.state"
 MONITOR = "127.0.0.1/4444"
-QEMU, RESTORE, UNIT = "/root/by-hand-qemu", "/root/by-hand-restore", "by-hand.service"
+QEMU, SAVE, RESTORE, UNIT = "/root/by-hand-qemu", "/root/by-hand-save", "/root/by-hand-restore", "by-hand.service"
 MODE = r"migrate_set_parameter mode cpr-reboot\nmigrate_set_capability x-ignore-shared on"
 
 
@@ -27,6 +27,12 @@ def _files():
         "-chardev", f"file,id=serial,path={VM.log},append=on", "-serial", "chardev:serial",
         "-monitor", f"tcp:{MONITOR.replace('/', ':')},server=on,wait=off"]
     yield QEMU, f'#!/bin/bash\nexec {shlex.join(command)} "$@"\n'
+    # The monitor answers the next command when the one before is done; after `quit` it ends.
+    yield SAVE, f"""#!/bin/bash
+exec 3<>/dev/tcp/{MONITOR}
+printf '{MODE}\\nmigrate file:{STATE}\\nquit\\n' >&3
+cat <&3
+"""
     yield RESTORE, f"""#!/bin/bash
 {QEMU} -incoming defer &
 until exec 3<>/dev/tcp/{MONITOR}; do sleep 0.1; done 2>/dev/null
@@ -47,11 +53,10 @@ def measure(host, timeout):
     VM.make_disk(host)
     for path, text in _files():
         host.put_file(path, text)
-    host.sh(f"chmod +x {QEMU} {RESTORE}; systemctl -q enable {UNIT}; systemd-run -q --unit by-hand-first {QEMU}")
+    host.sh(f"chmod +x {QEMU} {SAVE} {RESTORE}; systemctl -q enable {UNIT}; systemd-run -q --unit by-hand-first {QEMU}")
     VM.wait_until_up(host, timeout)
     last, boot, newer = lab_guests.console(host, VM).last_tick, host.boot_id(), host.flavor.newer
-    # The monitor answers the next command when the one before is done; after `quit` it ends.
-    host.sh(f"exec 3<>/dev/tcp/{MONITOR}; printf '{MODE}\\nmigrate file:{STATE}\\nquit\\n' >&3; cat <&3 >/dev/null", timeout)
+    host.sh(SAVE, timeout)
     host.agent.start(f"{PAYLOAD}/kexec_into {newer.kernel} {newer.initrd} '{host.flavor.command_line}'")
     host.wait_for_new_boot(boot, timeout)
     console = wait_until(lambda: _went_on(host, last), timeout, "the VM has ticked for a while", interval=2.0)
