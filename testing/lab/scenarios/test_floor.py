@@ -14,6 +14,8 @@ from hostlab.host import Host
 from hostlab.lab import running_lab
 from hostlab.update_run import live_update
 
+# Of three VMs: 11 to 13 were seen (README.md, "What it costs").
+LIMIT = 16
 ROUNDS = int(os.environ.get("LAB_ROUNDS", "2"))
 
 
@@ -33,8 +35,7 @@ def test_floor(payload, logs, flavor):
               "phases": [{p["phase"]: p["duration_s"] for p in report["phases"]} for report in updates]}
     (logs / "floor.json").write_text(json.dumps(result, indent=1))
     print(json.dumps(result, indent=1))
-    # Emulated seconds of a shared machine: anything but an order of magnitude is for the reader to judge.
-    assert result["ratio"] < 40
+    assert result["ratio"] < LIMIT
 
 
 def _floor(payload, logs, flavor, how=""):
