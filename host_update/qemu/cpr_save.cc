@@ -119,8 +119,11 @@ absl::StatusOr<UniqueFd> CprSave::Accept(int listener, absl::string_view what) {
         AcceptUnix(listener, what, &wake_up_,
                    std::min(deadline_, absl::Now() + kAskInterval));
     if (connection.ok()) {
-      LU_RETURN_IF_ERROR(CheckPeer(connection->get(), options_.check_peer));
-      return connection;
+      const absl::Status peer =
+          CheckPeer(connection->get(), options_.check_peer);
+      if (peer.ok()) return connection;
+      main_listener_.Reset();  // As in ReceiveFds: before the hang-up.
+      return peer;
     }
     if (!absl::IsDeadlineExceeded(connection.status()) ||
         absl::Now() >= deadline_) {
