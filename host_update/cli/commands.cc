@@ -21,6 +21,7 @@
 #include "host_update/restore.h"
 #include "host_update/status.h"
 #include "host_update/undo.h"
+#include "host_update/unrestored.h"
 
 namespace live_update {
 namespace {
@@ -52,6 +53,11 @@ ExitCode NothingToDo(const absl::Status& status, Output& output) {
   LogInfo(status.message());
   output.Explain(status);
   return ExitCode::kNothingToDo;
+}
+
+bool AnyVmWaits(const Dependencies& deps) {
+  const auto unrestored = FindUnrestoredVms({}, deps);
+  return !unrestored.ok() || !unrestored->empty();
 }
 
 ExitCode ExitCodeOfRestore(const UpdateReport& report) {
@@ -129,7 +135,11 @@ ExitCode Restore(const Options& options, const ClockSample& first_line,
       options.retry_vm.empty() ? RestoreAll(first_line, deps)
                                : RetryVm(options.retry_vm, deps);
   if (absl::IsNotFound(report.status())) {
-    return NothingToDo(report.status(), output);
+    // The ordinary boot starts a restore that failed again: then, too, it must
+    // say that a VM is missing.
+    return options.retry_vm.empty() && AnyVmWaits(deps)
+               ? Fail(report.status(), ExitCode::kVmNotBack, output)
+               : NothingToDo(report.status(), output);
   }
   if (!report.ok() && !options.retry_vm.empty()) {
     return Fail(

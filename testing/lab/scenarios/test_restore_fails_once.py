@@ -1,6 +1,7 @@
 """One VM's restore fails by itself, others go on; the unit reports it; a retry brings it back."""
 
 from hostlab import observe, service
+from hostlab.deadline import wait_until
 
 
 def test_restore_fails_once(lab):
@@ -23,6 +24,8 @@ WantedBy={service.RESTORE_UNIT}
     assert report["result"] == "PARTIAL"
     results = {vm["name"]: vm["result"] for vm in report["vms"]}
     assert results == {"vm1": "NOT_RESTORED", "vm2": "RESTORED", "vm3": "RESTORED"}
+    # The ordinary boot starts the unit once more.
+    wait_until(lambda: host.run("systemctl is-active -q multi-user.target").code == 0, 180, "the ordinary boot is done", interval=5.0)
     assert lab.service.wait_for_restore() == "exit-code", "the unit hides that a VM is missing"
     for guest in lab.guests[1:]:
         observe.check_domain_as_before(host, guest.name, before.domains[guest.name])
