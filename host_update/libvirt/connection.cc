@@ -127,21 +127,6 @@ ConnectHandle Connection::Use(const Shared& shared) {
                         users = shared.users](virConnect*) { --*users; });
 }
 
-ConnectHandle Connection::FindWithRoom() {
-  std::erase_if(open_, [](const Shared& shared) {
-    return virConnectIsAlive(shared.handle.get()) != 1;
-  });
-  if (!SomeoneListens()) return nullptr;  // The next one that is opened does.
-  const auto found = absl::c_find_if(open_, [](const Shared& shared) {
-    return *shared.users < kUsersPerConnection;
-  });
-  return found == open_.end() ? nullptr : Use(*found);
-}
-
-bool Connection::SomeoneListens() const {
-  return absl::c_any_of(open_, [](const Shared& s) { return s.listens; });
-}
-
 absl::StatusOr<ConnectHandle> Connection::Get(absl::Time deadline) {
   StartEventLoop();
   const absl::MutexLock lock(&mutex_);
@@ -151,8 +136,15 @@ absl::StatusOr<ConnectHandle> Connection::Get(absl::Time deadline) {
   if (!mutex_.AwaitWithDeadline(absl::Condition(&idle), deadline)) {
     return absl::DeadlineExceededError("waited for libvirt to answer");
   }
-  if (ConnectHandle found = FindWithRoom(); found != nullptr) return found;
-  const bool listens = !SomeoneListens();
+  std::erase_if(open_, [](const Shared& shared) {
+    return virConnectIsAlive(shared.handle.get()) != 1;
+  });
+  const bool listens = absl::c_none_of(
+      open_, [](const Shared& shared) { return shared.listens; });
+  const auto with_room = absl::c_find_if(open_, [](const Shared& shared) {
+    return *shared.users < kUsersPerConnection;
+  });
+  if (!listens && with_room != open_.end()) return Use(*with_room);
   opening_ = true;
   mutex_.Unlock();
   absl::StatusOr<ConnectHandle> opened =

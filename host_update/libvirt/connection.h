@@ -94,10 +94,7 @@ class Connection {
     bool listens = false;  // To libvirt's events: one of them does.
   };
 
-  // An open connection that has room for one more; null if none.
-  ConnectHandle FindWithRoom() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   static ConnectHandle Use(const Shared& shared);
-  bool SomeoneListens() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
   const std::string uri_;
   const std::shared_ptr<StartCounter> starts_ =

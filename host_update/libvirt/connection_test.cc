@@ -14,8 +14,6 @@
 namespace live_update {
 namespace {
 
-using ::testing::IsEmpty;
-using ::testing::Not;
 using ::testing::SizeIs;
 
 absl::Time Soon() { return absl::Now() + absl::Seconds(20); }
@@ -54,7 +52,6 @@ TEST_F(ConnectionTest, OneAfterTheOtherShareOne) {
 TEST_F(ConnectionTest, NoneHasMoreUsersThanItMay) {
   const std::vector<ConnectHandle> handles = GetMany(2 * kUsersPerConnection);
   EXPECT_THAT(Distinct(handles), SizeIs(2));
-  EXPECT_THAT(Distinct(GetMany(1)), Not(IsEmpty()));
   EXPECT_FALSE(Distinct(handles).contains(GetMany(1).front().get()));
 }
 
