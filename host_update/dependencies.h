@@ -78,6 +78,12 @@ struct Dependencies {
   std::function<CheckReport(const PreflightInput&)> evaluate = Evaluate;
   // Writes all file systems out: sync(2).
   std::function<void()> sync;
+  // Called before the pause with what `uname -rv` will print in the next
+  // kernel. What keeps answers by kernel can make them valid for that one, so
+  // that VMs don't wait there for new ones. It is only a matter of time: no
+  // failure.
+  std::function<void(const std::string& kernel)> expect_kernel =
+      [](const std::string&) {};
   // Called on entering each phase. An error stops the update there: how signals
   // stop it, and how tests do.
   std::function<absl::Status(Phase)> entered = [](Phase) {

@@ -22,6 +22,7 @@
 #include "host_update/save.h"
 #include "host_update/set_aside.h"
 #include "host_update/undo.h"
+#include "loader/kernel_facts.h"
 
 namespace live_update {
 namespace {
@@ -96,6 +97,13 @@ absl::Status TellOfPause(PreparedUpdate& update, const HookContext& hooks,
   return RunHooks(HookKind::kPrePause, hooks, deps);
 }
 
+// As `uname -rv` will print it; "" if that can't be told of the target.
+std::string NextKernel(const CheckedHost& checked) {
+  return checked.target.facts.ok()
+             ? loader::UnameOf(checked.target.facts->banner)
+             : "";
+}
+
 // Everything an update does after the go. On failure nothing is undone yet,
 // nor if it was to be prepared only.
 absl::Status Run(const UpdateRequest& request, CheckedHost& checked,
@@ -112,6 +120,9 @@ absl::Status Run(const UpdateRequest& request, CheckedHost& checked,
   LU_ASSIGN_OR_RETURN(PreparedUpdate update,
                       Prepare(request, checked, journal.update_id(), deps));
   LU_RETURN_IF_ERROR(SetVmsAside(checked.ways, journal, deps));
+  if (const std::string kernel = NextKernel(checked); !kernel.empty()) {
+    deps.expect_kernel(kernel);
+  }
   LU_RETURN_IF_ERROR(TellOfPause(update, hooks, journal, deps));
   return HandOver(update, journal, phases, deps);
 }

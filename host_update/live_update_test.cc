@@ -67,6 +67,25 @@ TEST(LiveUpdateTest, AllVmsRunOnFromTheSameMemory) {
   EXPECT_THAT(host.LeftInPreservedMemory(), IsEmpty());
 }
 
+TEST(LiveUpdateTest, TheNextKernelIsNamedBeforeAnyVmIsPaused) {
+  FakeHost host;
+  host.hypervisor().AddVm("vm1", VmState::kRunning, kMemory);
+  host.deps().read_target = [inner = host.deps().read_target](
+                                const loader::TargetRequest& request) {
+    loader::TargetKernel target = inner(request);
+    target.facts = loader::KernelFacts{
+        .banner = "Linux version 6.1.0-57 (a@b) (gcc) #1 SMP Debian 6.1.176"};
+    return target;
+  };
+  std::string expected;
+  host.deps().expect_kernel = [&](const std::string& kernel) {
+    EXPECT_EQ(host.hypervisor().vm("vm1").info.state, VmState::kRunning);
+    expected = kernel;
+  };
+  ASSERT_THAT(LiveUpdate(host.Request(), host.deps()).status, IsOk());
+  EXPECT_EQ(expected, "6.1.0-57 #1 SMP Debian 6.1.176");
+}
+
 TEST(LiveUpdateTest, AHostIsCheckedBeforeItHasPreservedMemory) {
   FakeHost host;
   host.hypervisor().AddVm("vm1", VmState::kRunning, kMemory);

@@ -166,6 +166,18 @@ absl::Status AddFacts(absl::string_view contents, KernelFacts* facts) {
   return absl::OkStatus();
 }
 
+std::string UnameOf(absl::string_view banner) {
+  // "Linux version RELEASE (builder) (compiler) VERSION", init/version.c.
+  constexpr absl::string_view kStart = "Linux version ";
+  const size_t version = banner.rfind(") #");
+  if (!absl::ConsumePrefix(&banner, kStart) ||
+      version == absl::string_view::npos || !HasBuildNumber(banner)) {
+    return "";
+  }
+  return absl::StrCat(banner.substr(0, banner.find(' ')), " ",
+                      banner.substr(version + 2 - kStart.size()));
+}
+
 absl::string_view MissingAbi(const std::set<std::string>& abi_strings) {
   for (const absl::string_view family : kAbiFamilies) {
     const std::string prefix = absl::StrCat(family, "-");

@@ -60,6 +60,10 @@ absl::StatusOr<KernelFacts> ReadKernelFacts(absl::Span<const uint8_t> file,
 // kInvalidArgument: more ABI strings than any kernel has.
 absl::Status AddFacts(absl::string_view contents, KernelFacts* facts);
 
+// The kernel of `banner` as `uname -rv` prints it under that kernel:
+// "6.1.0-56-cloud-amd64 #1 SMP …". "": the banner does not tell.
+std::string UnameOf(absl::string_view banner);
+
 // One of the "kho", "luo" and "memfd" families whose strings `abi_strings` has
 // none of; "" if it has them all. Without each a kernel takes no memfd over.
 absl::string_view MissingAbi(const std::set<std::string>& abi_strings);

@@ -51,6 +51,19 @@ TEST(KernelFactsTest, TakesTheBannerWithABuildNumber) {
   EXPECT_THAT(numberless.banner, ::testing::EndsWith("# SMP"));
 }
 
+TEST(KernelFactsTest, TellsWhatUnameWillPrint) {
+  EXPECT_EQ(
+      UnameOf(
+          "Linux version 6.1.0-57-cloud-amd64 (debian-kernel@lists) (gcc-12 "
+          "(Debian 12.2.0-14) 12.2.0, GNU ld (GNU Binutils) 2.40) #1 SMP "
+          "PREEMPT_DYNAMIC Debian 6.1.176-1 (2026-11-01)"),
+      "6.1.0-57-cloud-amd64 #1 SMP PREEMPT_DYNAMIC Debian 6.1.176-1 "
+      "(2026-11-01)");
+  EXPECT_EQ(UnameOf("Linux version 6.1.0 (a@b) (gcc) # SMP"), "");
+  EXPECT_EQ(UnameOf("6.1.0 (a@b) (gcc) #1 SMP"), "");
+  EXPECT_EQ(UnameOf(""), "");
+}
+
 TEST(KernelFactsTest, TakesOnlyWholeAbiStrings) {
   ASSERT_OK_AND_ASSIGN(const KernelFacts facts, FactsOf(MakeWholeKernel()));
   EXPECT_THAT(facts.abi_strings,

@@ -1,7 +1,5 @@
 #include "host_update/cli/commands.h"
 
-#include <sys/utsname.h>
-
 #include <string>
 
 #include "absl/cleanup/cleanup.h"
@@ -14,7 +12,6 @@
 #include "host_update/enable.h"
 #include "host_update/history.h"
 #include "host_update/journal.h"
-#include "host_update/libvirt/capabilities_cache.h"
 #include "host_update/live_update.h"
 #include "host_update/report/report_text.h"
 #include "host_update/restart_vmm.h"
@@ -25,24 +22,6 @@
 
 namespace live_update {
 namespace {
-
-// libvirtd shall not make VMs wait for what QEMU has said before. What was
-// kept is asked again later, by host-update-libvirt-again.service.
-void KeepLibvirtsCapabilities(const Dependencies& deps) {
-  utsname name{};
-  uname(&name);
-  const auto kept = KeepCapabilities(
-      kCapabilitiesDirectory, absl::StrCat(name.release, " ", name.version));
-  if (!kept.ok()) {
-    LogWarning(absl::StrCat("libvirtd asks QEMU what it can do: ",
-                            kept.status().message()));
-  } else if (!kept->empty()) {
-    const absl::Status status = WriteFileAtomically(
-        absl::StrCat(deps.paths.run_dir, "/capabilities-kept"),
-        absl::StrCat(absl::StrJoin(*kept, "\n"), "\n"));
-    if (!status.ok()) LogWarning(status.message());
-  }
-}
 
 ExitCode Fail(const absl::Status& status, Output& output) {
   return Fail(status, ExitCodeOf(status), output);
@@ -118,7 +97,6 @@ ExitCode Restore(const Options& options, const ClockSample& first_line,
   if (options.hold_autostart) {
     const absl::StatusOr<bool> held = HoldAutostart(deps);
     if (!held.ok()) return Fail(held.status(), output);
-    if (*held) KeepLibvirtsCapabilities(deps);
     LogInfo(*held ? "VMs wait to be restored: libvirt's autostart is held"
                   : "no VM waits to be restored: libvirt's autostart goes on");
     return ExitCode::kOk;

@@ -18,6 +18,7 @@
 #include "host_update/cli/commands.h"
 #include "host_update/cli/exit_code.h"
 #include "host_update/cli/libvirt_hook.h"
+#include "host_update/cli/next_kernel.h"
 #include "host_update/cli/operator_key.h"
 #include "host_update/cli/options.h"
 #include "host_update/cli/output.h"
@@ -106,6 +107,10 @@ ExitCode Run(const Options& options, const ClockSample& first_line,
     return StopIfAsked(phase);
   };
   deps.stop_asked = [] { return stop_asked.load(); };
+  deps.expect_kernel = [state_dir =
+                            deps.paths.state_dir](const std::string& kernel) {
+    ExpectKernel(kernel, state_dir);
+  };
   deps.host_facts = [&options] {
     return CollectHostFacts(
         {.root = "",

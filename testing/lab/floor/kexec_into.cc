@@ -1,6 +1,6 @@
-// kexec_into [--direct-jump=vmlinux|bzimage] KERNEL INITRD COMMAND_LINE: jumps
-// at once, without a shutdown. Says so on the console first, so that the time
-// of the jump is known outside. INITRD "" is none.
+// kexec_into [--direct-jump=vmlinux|bzimage] [--stage-only] KERNEL INITRD
+// COMMAND_LINE: jumps at once, without a shutdown. Says so on the console
+// first, so that the time of the jump is known outside. INITRD "" is none.
 
 #include <fcntl.h>
 #include <unistd.h>
@@ -19,6 +19,7 @@ using ::live_update::loader::DirectEntry;
 
 constexpr std::string_view kDirectVmlinux = "--direct-jump=vmlinux";
 constexpr std::string_view kDirectBzImage = "--direct-jump=bzimage";
+constexpr std::string_view kStageOnly = "--stage-only";
 
 absl::Status Stage(live_update::loader::Kexec& kexec, std::string_view how,
                    char** files) {
@@ -40,16 +41,29 @@ int Fail(const absl::Status& status) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  const std::string_view how = argc == 5 ? argv[1] : "";
-  if (argc != 4 && how != kDirectVmlinux && how != kDirectBzImage) {
-    std::fprintf(stderr,
-                 "usage: kexec_into [%s|%s] KERNEL INITRD COMMAND_LINE\n",
-                 kDirectVmlinux.data(), kDirectBzImage.data());
+  std::string_view how;
+  bool stage_only = false;
+  int words = 1;
+  for (; words < argc && std::string_view(argv[words]).starts_with("--");
+       ++words) {
+    const std::string_view word = argv[words];
+    if (word == kStageOnly) {
+      stage_only = true;
+    } else {
+      how = word;
+    }
+  }
+  if (argc - words != 3 ||
+      (!how.empty() && how != kDirectVmlinux && how != kDirectBzImage)) {
+    std::fprintf(
+        stderr, "usage: kexec_into [%s|%s] [%s] KERNEL INITRD COMMAND_LINE\n",
+        kDirectVmlinux.data(), kDirectBzImage.data(), kStageOnly.data());
     return 64;
   }
   live_update::loader::LinuxKexec kexec;
-  const absl::Status staged = Stage(kexec, how, argv + argc - 3);
+  const absl::Status staged = Stage(kexec, how, argv + words);
   if (!staged.ok()) return Fail(staged);
+  if (stage_only) return 0;
   sync();
   const int console = open("/dev/console", O_WRONLY | O_NOCTTY | O_CLOEXEC);
   constexpr std::string_view kLine = "\nFLOOR jump\n";

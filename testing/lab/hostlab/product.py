@@ -13,6 +13,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[3]
 FAULTY = "//testing/faults:host-update-faulty"
 GUEST_INIT = "//testing/lab/guest:guest_init"
 ROOT_INIT = "//testing/lab/guest:root_init"
+FIRST_INIT = "//testing/lab/floor:first_init"
 FLOOR = ("//testing/lab/floor:floor_init", "//testing/lab/floor:kexec_into")
 
 

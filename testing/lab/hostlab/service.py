@@ -2,7 +2,9 @@
 
 import json
 import re
+import time
 
+from hostlab.agent import AgentError
 from hostlab.deadline import LabTimeout, wait_until
 from hostlab.host import BOOT_S, PAYLOAD
 
@@ -15,6 +17,7 @@ STORE = "/var/lib/host-update/ram/host-update"
 RESTORE_UNIT = "host-update-restore.service"
 # Each look costs the emulated host's only processor half a second, and this one falls into the blackout.
 LOOK_S = 12.0
+QUIET_S, REPORTED = 60.0, "host blackout"
 NO_RESTORE = f"systemd.mask={RESTORE_UNIT}"  # For --append: that boot restores nothing by itself.
 UPDATE_LOG = "/var/log/update.log"
 
@@ -89,7 +92,7 @@ class Service:
 
         UpdateFailed if the program comes back instead of jumping.
         """
-        old = self.host.boot_id()
+        old, started = self.host.boot_id(), self.host.emulator.now()
         command = command or f"{program} {self.update_arguments(kernel, append)} {options}"
         # What it prints must be in a file: nobody reads it after the jump.
         pid = self.host.agent.start(f"{command} > {UPDATE_LOG} 2>&1")
@@ -99,11 +102,27 @@ class Service:
             if ended:
                 raise UpdateFailed(self.host.run(f"cat {UPDATE_LOG}; exit {ended[0]}"))
 
+        if wait_for_restore:
+            self._leave_alone(started, check_still_at_it)
         self.host.wait_for_new_boot(old, timeout, while_old=check_still_at_it)
         if not wait_for_restore:
             return None
         self.wait_for_restore(timeout)
         return self.report()
+
+    def _leave_alone(self, since, check_still_at_it):
+        """Asks the host nothing in the blackout, which that would make longer: from when it no longer answers until its restorer has
+        said on the console how it went, a minute at most."""
+        try:
+            while True:
+                self.host.agent.resync(3)
+                check_still_at_it()
+                time.sleep(0.5)
+        except (LabTimeout, AgentError, OSError):
+            self.host.agent.close()
+        end = time.monotonic() + QUIET_S
+        while time.monotonic() < end and not any(REPORTED in line for _, line in self.host.emulator.console(since)):
+            time.sleep(0.2)
 
     def wait_for_restore(self, timeout=BOOT_S):
         """Returns how the restore unit of this boot ended: "success" or what systemd calls it."""
