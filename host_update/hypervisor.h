@@ -5,6 +5,7 @@
 #define HOST_UPDATE_HYPERVISOR_H_
 
 #include <cstdint>
+#include <functional>
 #include <optional>
 #include <string>
 #include <utility>
@@ -125,6 +126,10 @@ struct RestorableVm {
   VmDescription description;
   bool was_running = true;
   SavedVm saved;
+  // Called by Restore when the VM is there, paused, with all that it had, right
+  // before it is let run or, if it was paused, is anybody's to be let run. On
+  // an error it is not. Empty: nothing is called.
+  std::function<absl::Status()> before_it_may_run;
 };
 
 // How a persistent definition is to be changed for updates in place.
@@ -200,7 +205,7 @@ class Hypervisor {
   // Starts `vm` from its saved state; its RAM is the memory behind the fds. On
   // success it runs, or is paused if it was. On failure no QEMU of it is left
   // and the memory is as it was or, if `kAborted`, may have been changed by a
-  // guest that ran for a moment.
+  // guest that ran for a moment: only after `before_it_may_run` was called.
   virtual absl::Status Restore(const RestorableVm& vm, absl::Time deadline) = 0;
 
   // Tells the network where the VM's NICs are now (gratuitous ARP).

@@ -17,6 +17,7 @@
 #include "gtest/gtest.h"
 #include "host_update/check.h"
 #include "host_update/history.h"
+#include "host_update/identity.h"
 #include "host_update/journal.h"
 #include "host_update/plan.h"
 #include "host_update/restore.h"
@@ -31,9 +32,11 @@ namespace {
 using ::live_update::testing::FakeHost;
 using ::live_update::testing::IsOk;
 using ::live_update::testing::StatusIs;
+using ::testing::AllOf;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
+using ::testing::Not;
 
 constexpr char kMemory[] = "what the guest had in its memory";
 
@@ -598,6 +601,156 @@ TEST(RestoreTest, WhatAKilledRestorerLeftIsEndedFirst) {
   EXPECT_EQ(report.result(), UpdateReport::UPDATED) << report.DebugString();
   EXPECT_EQ(host.hypervisor().vm("vm1").info.state, VmState::kRunning);
   EXPECT_EQ(host.hypervisor().Memory("vm1"), kMemory);
+}
+
+// The end of the host while its VMs are on their way back, at a `call` to the
+// hypervisor for one of them.
+void DieWhileRestoring(FakeHost& host, const std::string& call,
+                       const std::string& vm) {
+  ASSERT_THAT(LiveUpdate(host.Request(), host.deps()).status, IsOk());
+  host.Kexec(1);
+  // The fake's VMs are this process's, so it is another that is cut off: it
+  // does all that comes before the call, and nothing after it.
+  ASSERT_EXIT(
+      {
+        host.hypervisor().OnCall(call, vm, [] { _exit(0); });
+        host.deps().parallelism = 1;
+        (void)RestoreAll(host.clock().Sample(), host.deps());
+        _exit(1);
+      },
+      ::testing::ExitedWithCode(0), "");
+  host.Kexec(1);
+}
+
+TEST(RestoreTest, AVmThatRanOnWhenTheHostWentDownIsLostAndNeverRestored) {
+  FakeHost host;
+  host.hypervisor().AddVm("vm1", VmState::kRunning, kMemory);
+  host.hypervisor().AddVm("vm2", VmState::kRunning, kMemory);
+  DieWhileRestoring(host, "LetRun", "vm1");
+  ASSERT_OK_AND_ASSIGN(const UpdateReport report,
+                       RestoreAll(host.clock().Sample(), host.deps()));
+  EXPECT_EQ(report.result(), UpdateReport::PARTIAL) << report.DebugString();
+  EXPECT_EQ(report.vms(0).result(), VmReport::NOT_RESTORED);
+  EXPECT_TRUE(report.vms(0).lost());
+  EXPECT_THAT(report.vms(0).reason(),
+              AllOf(HasSubstr("it ran on in kernel"),
+                    HasSubstr("that kernel went down"), HasSubstr("stale")));
+  EXPECT_THAT(report.vms(0).next_step(),
+              AllOf(HasSubstr("restore --discard vm1"),
+                    HasSubstr("virsh start vm1"), Not(HasSubstr("--retry"))));
+  EXPECT_EQ(host.hypervisor().vm("vm1").info.state, VmState::kOff);
+  EXPECT_EQ(report.vms(1).result(), VmReport::RESTORED);
+  EXPECT_EQ(host.hypervisor().Memory("vm2"), kMemory);
+
+  // Not by a retry either, whenever it is given.
+  ASSERT_OK_AND_ASSIGN(const UpdateReport again, RetryVm("vm1", host.deps()));
+  EXPECT_EQ(again.vms(0).result(), VmReport::NOT_RESTORED);
+  EXPECT_TRUE(again.vms(0).lost());
+  EXPECT_EQ(host.hypervisor().vm("vm1").info.state, VmState::kOff);
+  EXPECT_THAT(DiscardVm("vm1", host.deps()), IsOk());
+  EXPECT_THAT(host.LeftInPreservedMemory(), IsEmpty());
+}
+
+TEST(RestoreTest, AVmThatHadNotRunWhenTheHostWentDownIsRestored) {
+  FakeHost host;
+  host.hypervisor().AddVm("vm1", VmState::kRunning, kMemory);
+  DieWhileRestoring(host, "Restore", "vm1");
+  ASSERT_OK_AND_ASSIGN(const UpdateReport report,
+                       RestoreAll(host.clock().Sample(), host.deps()));
+  EXPECT_EQ(report.result(), UpdateReport::UPDATED) << report.DebugString();
+  EXPECT_EQ(host.hypervisor().Memory("vm1"), kMemory);
+  EXPECT_THAT(host.LeftInPreservedMemory(), IsEmpty());
+}
+
+// All of it settled, but the set not finished: what is left of such a VM is
+// nothing, and so it is said.
+TEST(RestoreTest, AVmThatWasSettledWhenTheHostWentDownIsLost) {
+  FakeHost host;
+  host.hypervisor().AddVm("vm1", VmState::kRunning, kMemory);
+  ASSERT_THAT(LiveUpdate(host.Request(), host.deps()).status, IsOk());
+  host.Kexec(1);
+  const std::string counter =
+      absl::StrCat(host.deps().paths.state_dir, "/", kRestoredCounter);
+  host.OnEntering(Phase::kResume, [&counter] {
+    std::filesystem::create_directories(counter + "/in-the-way");
+  });
+  EXPECT_FALSE(RestoreAll(host.clock().Sample(), host.deps()).ok());
+  std::filesystem::remove_all(counter);
+  host.Kexec(1);
+  ASSERT_OK_AND_ASSIGN(const UpdateReport report,
+                       RestoreAll(host.clock().Sample(), host.deps()));
+  EXPECT_TRUE(report.vms(0).lost()) << report.DebugString();
+  EXPECT_THAT(report.vms(0).reason(), HasSubstr("it ran on in kernel"));
+  EXPECT_THAT(report.vms(0).next_step(), HasSubstr("virsh start vm1"));
+  EXPECT_EQ(host.hypervisor().vm("vm1").info.state, VmState::kOff);
+}
+
+TEST(RestoreTest, AVmThatCertainlyDidNotRunMayBeRetried) {
+  FakeHost host;
+  host.hypervisor().AddVm("vm1", VmState::kRunning, kMemory);
+  ASSERT_THAT(LiveUpdate(host.Request(), host.deps()).status, IsOk());
+  host.Kexec(1);
+  host.hypervisor().FailNext("LetRun", "vm1", kInjected);
+  ASSERT_OK_AND_ASSIGN(UpdateReport report,
+                       RestoreAll(host.clock().Sample(), host.deps()));
+  EXPECT_FALSE(report.vms(0).lost());
+  EXPECT_THAT(report.vms(0).next_step(), HasSubstr("--retry vm1"));
+  ASSERT_OK_AND_ASSIGN(report, RetryVm("vm1", host.deps()));
+  EXPECT_EQ(report.result(), UpdateReport::UPDATED) << report.DebugString();
+}
+
+TEST(RestoreTest, AVmThatMayHaveRunIsLost) {
+  FakeHost host;
+  host.hypervisor().AddVm("vm1", VmState::kRunning, kMemory);
+  ASSERT_THAT(LiveUpdate(host.Request(), host.deps()).status, IsOk());
+  host.Kexec(1);
+  host.hypervisor().FailNext("LetRun", "vm1", absl::AbortedError("it ran"));
+  ASSERT_OK_AND_ASSIGN(UpdateReport report,
+                       RestoreAll(host.clock().Sample(), host.deps()));
+  EXPECT_TRUE(report.vms(0).lost());
+  EXPECT_THAT(report.vms(0).next_step(), HasSubstr("--discard vm1"));
+  ASSERT_OK_AND_ASSIGN(report, RetryVm("vm1", host.deps()));
+  EXPECT_TRUE(report.vms(0).lost());
+  EXPECT_THAT(report.vms(0).reason(), HasSubstr("its QEMU has ended since"));
+  EXPECT_EQ(host.hypervisor().vm("vm1").info.state, VmState::kOff);
+}
+
+TEST(RestoreTest, AVmThatCantBeMarkedIsNotLetRun) {
+  FakeHost host;
+  host.hypervisor().AddVm("vm1", VmState::kRunning, kMemory);
+  ASSERT_THAT(LiveUpdate(host.Request(), host.deps()).status, IsOk());
+  host.Kexec(1);
+  // Something else has the name of the folder of marks.
+  host.hypervisor().OnCall("Restore", "vm1", [&host] {
+    for (const std::string& file : host.LeftInPreservedMemory()) {
+      const size_t end = file.rfind("/ram/");
+      if (end != std::string::npos) {
+        std::ofstream(file.substr(0, end) + "/resumed") << "in the way";
+      }
+    }
+  });
+  ASSERT_OK_AND_ASSIGN(const UpdateReport report,
+                       RestoreAll(host.clock().Sample(), host.deps()));
+  EXPECT_EQ(report.vms(0).result(), VmReport::NOT_RESTORED);
+  EXPECT_THAT(report.vms(0).reason(), HasSubstr("it is not let run"));
+  EXPECT_EQ(host.hypervisor().vm("vm1").info.state, VmState::kOff);
+  EXPECT_FALSE(report.vms(0).lost());
+}
+
+// Killed between the restore and the VM's being told to run, the host alive.
+TEST(RestoreTest, AVmThatWasLeftPausedByAKilledRestorerIsLetRun) {
+  FakeHost host;
+  host.hypervisor().AddVm("vm1", VmState::kRunning, kMemory);
+  ASSERT_THAT(LiveUpdate(host.Request(), host.deps()).status, IsOk());
+  host.Kexec(1);
+  // One that is not settled is looked at again.
+  host.hypervisor().FailNext("Examine", "vm1", kInjected);
+  ASSERT_THAT(RestoreAll(host.clock().Sample(), host.deps()), IsOk());
+  host.hypervisor().MutableVm("vm1").info.state = VmState::kPaused;
+  ASSERT_OK_AND_ASSIGN(const UpdateReport report, RetryVm("vm1", host.deps()));
+  EXPECT_EQ(report.vms(0).result(), VmReport::RESTORED);
+  EXPECT_EQ(host.hypervisor().vm("vm1").info.state, VmState::kRunning);
+  EXPECT_THAT(host.LeftInPreservedMemory(), IsEmpty());
 }
 
 TEST(RestoreTest, ADiscardedVmIsGivenUp) {

@@ -117,6 +117,21 @@ TEST_F(LuoUpdateTest, AVmWhoseMemoryIsLostForGoodIsNotAdvisedToBeRetried) {
   EXPECT_EQ(host_.luo_kernel().FileCount(), 0);
 }
 
+TEST_F(LuoUpdateTest, AVmThatMayHaveRunIsNeverRestored) {
+  Jump();
+  host_.hypervisor().FailNext("LetRun", "vm1", absl::AbortedError("it ran"));
+  const UpdateReport report = Restore();
+  EXPECT_EQ(report.result(), UpdateReport::PARTIAL) << report.DebugString();
+  ASSERT_OK_AND_ASSIGN(const UpdateReport again, RetryVm("vm1", host_.deps()));
+  EXPECT_TRUE(again.vms(0).lost());
+  EXPECT_THAT(again.vms(0).reason(), HasSubstr("its QEMU has ended since"));
+  EXPECT_THAT(StatusText(Status()),
+              AllOf(HasSubstr("--discard vm1"), Not(HasSubstr("--retry"))));
+  EXPECT_EQ(StateOf("vm1"), VmState::kOff);
+  EXPECT_THAT(DiscardVm("vm1", host_.deps()), IsOk());
+  EXPECT_EQ(host_.luo_kernel().FileCount(), 0);
+}
+
 TEST_F(LuoUpdateTest, AVmThatAnEarlierRestoreSettledIsRestored) {
   Jump();
   // All VMs run and their memory is their own again when the restore is cut

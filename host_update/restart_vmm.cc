@@ -426,18 +426,19 @@ absl::Status FinishInterruptedRestart(const Journal& journal,
   // What is kept is all that there is of the VM: RetryVm knows it by itself.
   LU_RETURN_IF_ERROR(RemoveJournal(deps.paths.run_dir));
   absl::StatusOr<UpdateReport> report = RetryVm(ref.uuid, deps);
-  const std::string reason =
-      !report.ok() ? std::string(report.status().message())
-      : report->vms(0).result() != VmReport::RESTORED ? report->vms(0).reason()
-                                                      : "";
-  if (reason.empty()) {
+  if (report.ok() && report->vms(0).result() == VmReport::RESTORED) {
     LogInfo(absl::StrCat(ref.name, " runs again, in a new QEMU"));
     return absl::OkStatus();
   }
   return absl::InternalError(absl::StrCat(
       ref.name, " does not run: its old QEMU has ended, and a new one: ",
-      reason, "; its memory and state are kept: `host-update restore --retry ",
-      ref.name, "`"));
+      report.ok()
+          ? absl::StrCat(report->vms(0).reason(), "; ",
+                         report->vms(0).next_step())
+          : absl::StrCat(report.status().message(),
+                         "; its memory and state are kept: `host-update "
+                         "restore --retry ",
+                         ref.name, "`")));
 }
 
 }  // namespace live_update

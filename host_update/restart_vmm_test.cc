@@ -23,6 +23,7 @@ using ::live_update::testing::FakeHost;
 using ::live_update::testing::FakeHypervisor;
 using ::live_update::testing::IsOk;
 using ::live_update::testing::StatusIs;
+using ::testing::AllOf;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
@@ -178,7 +179,7 @@ TEST_P(TurnsBackTest, AndTheVmRunsAsBefore) {
 TEST_P(TurnsBackTest, AfterItWasKilledThere) {
   EXPECT_DEATH(
       {
-        host_.DieOn(GetParam());
+        host_.DieOn(Phase::kRestore);
         (void)RestartVmm(host_.Request(), {"vm1"}, host_.deps());
       },
       "");
@@ -292,13 +293,10 @@ TEST_F(RestartVmmTest, GoesBackLaterIfTheVmWasResumedMeanwhile) {
   ExpectRunsAsBefore();
 }
 
-class KilledAfterTheEndTest : public RestartVmmTest,
-                              public ::testing::WithParamInterface<Phase> {};
-
-TEST_P(KilledAfterTheEndTest, GoesOnWithIt) {
+TEST_F(RestartVmmTest, GoesOnAfterItWasKilled) {
   EXPECT_DEATH(
       {
-        host_.DieOn(GetParam());
+        host_.DieOn(Phase::kRestore);
         (void)RestartVmm(host_.Request(), {"vm1"}, host_.deps());
       },
       "");
@@ -308,10 +306,10 @@ TEST_P(KilledAfterTheEndTest, GoesOnWithIt) {
   ExpectRunsInNewQemu();
 }
 
-TEST_P(KilledAfterTheEndTest, AndIfThatFailsItIsKept) {
+TEST_F(RestartVmmTest, IsKeptIfGoingOnFails) {
   EXPECT_DEATH(
       {
-        host_.DieOn(GetParam());
+        host_.DieOn(Phase::kRestore);
         (void)RestartVmm(host_.Request(), {"vm1"}, host_.deps());
       },
       "");
@@ -324,11 +322,23 @@ TEST_P(KilledAfterTheEndTest, AndIfThatFailsItIsKept) {
   ExpectRunsInNewQemu();
 }
 
-INSTANTIATE_TEST_SUITE_P(AtEachPhase, KilledAfterTheEndTest,
-                         ::testing::Values(Phase::kRestore, Phase::kResume),
-                         [](const auto& param_info) {
-                           return std::string(PhaseName(param_info.param));
-                         });
+// Its new QEMU, in which it ran, ends together with this program.
+TEST_F(RestartVmmTest, AVmThatRanOnIsNotTakenBackToWhatWasSaved) {
+  EXPECT_DEATH(
+      {
+        host_.DieOn(Phase::kResume);
+        (void)RestartVmm(host_.Request(), {"vm1"}, host_.deps());
+      },
+      "");
+  hypervisor().Crash("vm1");
+  EXPECT_THAT(UndoInterruptedUpdate(host_.deps()),
+              StatusIs(absl::StatusCode::kInternal,
+                       AllOf(HasSubstr("its saved state is stale"),
+                             HasSubstr("restore --discard vm1"))));
+  EXPECT_EQ(vm1().info.state, VmState::kOff);
+  EXPECT_THAT(DiscardVm("vm1", host_.deps()), IsOk());
+  ExpectNothingLeft();
+}
 
 TEST_F(RestartVmmTest, AQemuThatDiesWhileItIsSavedIsNamed) {
   host_.OnEntering(Phase::kSave, [this] { hypervisor().Crash("vm1"); });

@@ -1,5 +1,8 @@
 #include "host_update/restore_vm.h"
 
+#include <sys/utsname.h>
+
+#include <optional>
 #include <string>
 #include <thread>
 #include <utility>
@@ -141,7 +144,7 @@ absl::StatusOr<bool> IsKept(IncomingPreservation& incoming,
   return absl::c_linear_search(kept, uuid);
 }
 
-enum class Earlier { kNothing, kRestored, kRestoredAndReleased };
+enum class Earlier { kNothing, kLeftPaused, kRestored, kRestoredAndReleased };
 
 // What a run of this program that was cut off did for the VM. An error: it
 // runs, but not from the preserved memory.
@@ -159,7 +162,10 @@ absl::StatusOr<Earlier> FindEarlierRestore(const IncomingVm& vm,
     if (!kept) return Earlier::kRestoredAndReleased;
     VmReport unused;
     LU_RETURN_IF_ERROR(ProveRamInPlace(vm, incoming, deps, unused));
-    return Earlier::kRestored;
+    // That run may have ended right before it let the VM run.
+    return info.state == VmState::kPaused && vm.record.was_running()
+               ? Earlier::kLeftPaused
+               : Earlier::kRestored;
   }
   return Earlier::kNothing;
 }
@@ -203,6 +209,76 @@ absl::Status CompareRam(const IncomingVm& vm, const RestorableVm& restorable,
   return status;
 }
 
+std::string RunningKernel() {
+  struct utsname names {};
+  return uname(&names) == 0 ? names.release : "";
+}
+
+void SetLost(const IncomingVm& vm, VmReport& report) {
+  report.set_lost(true);
+  report.set_next_step(
+      absl::StrCat("its memory is kept until `host-update restore --discard ",
+                   vm.record.name(), "`; start it afresh with `virsh start ",
+                   vm.record.name(), "`"));
+}
+
+// A VM that ran on and does so no more: what was saved of it is stale, and must
+// not meet memory that has gone on.
+absl::Status CheckNeverResumed(const IncomingVm& vm,
+                               IncomingPreservation& incoming,
+                               VmReport& report) {
+  LU_ASSIGN_OR_RETURN(const std::optional<ResumeMark> mark,
+                      incoming.FindResumeMark(vm.record.uuid()));
+  if (!mark.has_value()) return absl::OkStatus();
+  SetLost(vm, report);
+  return absl::DataLossError(absl::StrCat(
+      "lost: it ran on in kernel ", mark->kernel,
+      " after it was restored, and ",
+      mark->in_this_boot ? "its QEMU has ended since" : "that kernel went down",
+      ": its saved state is stale"));
+}
+
+// Before a VM runs in this kernel: says so in preserved memory.
+absl::Status MarkResumed(const IncomingVm& vm, IncomingPreservation& incoming) {
+  return Annotate(incoming.MarkResumed(vm.record.uuid(), RunningKernel()),
+                  "it is not let run, for it can't be noted that it was");
+}
+
+// A VM that was there, paused, when the run of this program that restored it
+// was cut off.
+absl::Status LetRun(const IncomingVm& vm, IncomingPreservation& incoming,
+                    const Dependencies& deps) {
+  LogInfo(absl::StrCat(vm.record.name(), " was restored and not let run yet"));
+  LU_RETURN_IF_ERROR(MarkResumed(vm, incoming));
+  return deps.hypervisor->Resume(
+      {.name = vm.record.name(), .uuid = vm.record.uuid()}, /*run=*/true,
+      absl::Now() + deps.limits.resume);
+}
+
+// Starts it, having it marked in between. The mark goes again if it is certain
+// that it never ran.
+absl::Status Start(const IncomingVm& vm, RestorableVm restorable,
+                   IncomingPreservation& incoming, const Dependencies& deps,
+                   VmReport& report) {
+  bool tried_to_mark = false;
+  restorable.before_it_may_run = [&] {
+    tried_to_mark = true;
+    return MarkResumed(vm, incoming);
+  };
+  const absl::Status restored =
+      deps.hypervisor->Restore(restorable, absl::Now() + deps.limits.restore);
+  if (absl::IsAborted(restored)) SetLost(vm, report);
+  if (restored.ok() || absl::IsAborted(restored) || !tried_to_mark) {
+    return restored;
+  }
+  if (absl::Status unmarked = incoming.UnmarkResumed(vm.record.uuid());
+      !unmarked.ok()) {
+    LogError(absl::StrCat(vm.record.name(), " stays marked as one that ran: ",
+                          unmarked.message()));
+  }
+  return restored;
+}
+
 absl::Status TryRestore(const IncomingVm& vm, IncomingPreservation& incoming,
                         const Dependencies& deps, VmReport& report) {
   deps.hypervisor->EndAbandonedRestore(
@@ -211,15 +287,17 @@ absl::Status TryRestore(const IncomingVm& vm, IncomingPreservation& incoming,
   LU_ASSIGN_OR_RETURN(const Earlier earlier,
                       FindEarlierRestore(vm, incoming, deps));
   if (earlier == Earlier::kRestoredAndReleased) return absl::OkStatus();
-  LU_ASSIGN_OR_RETURN(const RestorableVm restorable,
-                      Assemble(vm, incoming, report));
+  if (earlier == Earlier::kNothing) {
+    LU_RETURN_IF_ERROR(CheckNeverResumed(vm, incoming, report));
+  }
+  LU_ASSIGN_OR_RETURN(RestorableVm restorable, Assemble(vm, incoming, report));
   if (earlier == Earlier::kRestored) return absl::OkStatus();
+  if (earlier == Earlier::kLeftPaused) return LetRun(vm, incoming, deps);
   if (vm.ram_digests.has_value() &&
       deps.handover.verify_ram != RamCoverage::kNone) {
     LU_RETURN_IF_ERROR(CompareRam(vm, restorable, deps.limits.restore, report));
   }
-  return deps.hypervisor->Restore(restorable,
-                                  absl::Now() + deps.limits.restore);
+  return Start(vm, std::move(restorable), incoming, deps, report);
 }
 
 }  // namespace

@@ -8,6 +8,7 @@
 
 #include "absl/memory/memory.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
 #include "base/directory.h"
 #include "base/file.h"
 #include "base/status_macros.h"
@@ -18,6 +19,9 @@ namespace {
 
 // Only mapped, not read; this is against nonsense.
 constexpr uint64_t kMaxImageBytes = uint64_t{1} << 40;
+
+// Of a mark: a boot's id and a kernel's release.
+constexpr uint64_t kMaxMarkBytes = 200;
 
 // A missing or empty file is no image, not an error: the update was cut off.
 absl::StatusOr<MappedRegion> MapImage(const UniqueFd& set) {
@@ -109,6 +113,63 @@ absl::StatusOr<UniqueFd> DaxIncoming::RetrieveRam(absl::string_view vm_uuid,
                      " of ", ram.identity.size_bytes));
   }
   return fd;
+}
+
+absl::Status DaxIncoming::MarkResumed(absl::string_view vm_uuid,
+                                      const std::string& kernel) {
+  LU_RETURN_IF_ERROR(CheckUuid(vm_uuid));
+  const std::string uuid(vm_uuid);
+  const std::string context = absl::StrCat("mark ", uuid, " as resumed");
+  LU_ASSIGN_OR_RETURN(const UniqueFd set,
+                      OpenDirectoryAt(incoming_, update_id_));
+  LU_ASSIGN_OR_RETURN(const UniqueFd marks, MakeDirectoryAt(set, kResumedName));
+  LU_ASSIGN_OR_RETURN(const bool is_marked, ExistsAt(marks, uuid));
+  // One that is there may be of a call that was cut off before its fsync.
+  const UniqueFd mark(
+      openat(marks.get(), uuid.c_str(),
+             O_WRONLY | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, 0600));
+  if (!mark.ok()) return absl::ErrnoToStatus(errno, context);
+  if (!is_marked) {
+    LU_RETURN_IF_ERROR(Annotate(
+        WriteAll(mark, absl::StrCat(store_->boot_id, " ", kernel)), context));
+  }
+  for (const UniqueFd* part : {&mark, &marks, &set}) {
+    LU_RETURN_IF_ERROR(Annotate(Sync(*part), context));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status DaxIncoming::UnmarkResumed(absl::string_view vm_uuid) {
+  LU_RETURN_IF_ERROR(CheckUuid(vm_uuid));
+  LU_ASSIGN_OR_RETURN(const UniqueFd set,
+                      OpenDirectoryAt(incoming_, update_id_));
+  const absl::StatusOr<UniqueFd> marks = OpenDirectoryAt(set, kResumedName);
+  if (absl::IsNotFound(marks.status())) return absl::OkStatus();
+  LU_RETURN_IF_ERROR(marks.status());
+  LU_RETURN_IF_ERROR(RemoveTreeAt(*marks, std::string(vm_uuid)));
+  return Sync(*marks);
+}
+
+absl::StatusOr<std::optional<ResumeMark>> DaxIncoming::FindResumeMark(
+    absl::string_view vm_uuid) {
+  LU_RETURN_IF_ERROR(CheckUuid(vm_uuid));
+  LU_ASSIGN_OR_RETURN(const UniqueFd set,
+                      OpenDirectoryAt(incoming_, update_id_));
+  const absl::StatusOr<UniqueFd> marks = OpenDirectoryAt(set, kResumedName);
+  if (absl::IsNotFound(marks.status())) return std::nullopt;
+  LU_RETURN_IF_ERROR(marks.status());
+  LU_ASSIGN_OR_RETURN(const bool is_marked,
+                      ExistsAt(*marks, std::string(vm_uuid)));
+  if (!is_marked) return std::nullopt;
+  // Whatever it holds, it is a mark.
+  const absl::StatusOr<std::string> text =
+      ReadFileAt(*marks, std::string(vm_uuid), kMaxMarkBytes);
+  const std::pair<std::string, std::string> boot_and_kernel =
+      absl::StrSplit(text.ok() ? *text : "", absl::MaxSplits(' ', 1));
+  return ResumeMark{.kernel = IsSafeName(boot_and_kernel.second)
+                                  ? boot_and_kernel.second
+                                  : "that is not known",
+                    .in_this_boot = boot_and_kernel.first == store_->boot_id};
 }
 
 absl::Status DaxIncoming::Release(absl::string_view vm_uuid) {

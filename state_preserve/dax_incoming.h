@@ -5,6 +5,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -34,6 +35,14 @@ class DaxIncoming final : public IncomingPreservation {
   absl::StatusOr<UniqueFd> RetrieveRam(absl::string_view vm_uuid,
                                        absl::string_view block,
                                        const PreservedRam& ram) override;
+
+  // resumed/<uuid>, which holds the boot's id and the kernel's release, and is
+  // on the medium when this returns. That it is there is the mark.
+  absl::Status MarkResumed(absl::string_view vm_uuid,
+                           const std::string& kernel) override;
+  absl::Status UnmarkResumed(absl::string_view vm_uuid) override;
+  absl::StatusOr<std::optional<ResumeMark>> FindResumeMark(
+      absl::string_view vm_uuid) override;
 
   // Moves ram/<uuid> to running/<uuid> by one rename. What was there, names of
   // the same memory from an update before, goes first.

@@ -11,6 +11,7 @@
 #include <algorithm>
 #include <filesystem>
 #include <fstream>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -527,6 +528,55 @@ TEST_P(DaxMemoryIncomingTest, ReleaseReplacesNamesOfAnUpdateBefore) {
   ASSERT_OK_AND_ASSIGN(const std::vector<std::string> uuids,
                        incoming_->VmUuids());
   EXPECT_THAT(uuids, IsEmpty());
+}
+
+TEST_P(DaxMemoryIncomingTest, ThatAVmWasLetRunIsKnownInLaterBoots) {
+  EXPECT_EQ(incoming_->FindResumeMark(kWeb).value(), std::nullopt);
+  EXPECT_THAT(incoming_->MarkResumed(kWeb, "6.1.0-57"), IsOk());
+  EXPECT_THAT(incoming_->MarkResumed(kWeb, "6.1.0-57"), IsOk());
+  ASSERT_OK_AND_ASSIGN(auto mark, incoming_->FindResumeMark(kWeb));
+  ASSERT_TRUE(mark.has_value());
+  EXPECT_TRUE(mark->in_this_boot);
+  EXPECT_THAT(incoming_->Release(kWeb), IsOk());
+
+  memory_ = Boot("boot-3");
+  ASSERT_OK_AND_ASSIGN(const auto sets, memory_->Unfinished());
+  ASSERT_THAT(sets, SizeIs(1));
+  ASSERT_OK_AND_ASSIGN(mark, sets[0]->FindResumeMark(kWeb));
+  ASSERT_TRUE(mark.has_value());
+  EXPECT_FALSE(mark->in_this_boot);
+  EXPECT_EQ(mark->kernel, "6.1.0-57");
+  EXPECT_EQ(sets[0]->FindResumeMark(kDb).value(), std::nullopt);
+  // It goes with the set.
+  EXPECT_THAT(sets[0]->FinishIfEmpty(), IsOk());
+  EXPECT_FALSE(fs::exists(StorePath("incoming/u1")));
+}
+
+TEST_P(DaxMemoryIncomingTest, AMarkIsTakenBack) {
+  EXPECT_THAT(incoming_->UnmarkResumed(kWeb), IsOk());
+  EXPECT_THAT(incoming_->MarkResumed(kWeb, "6.1.0-57"), IsOk());
+  EXPECT_THAT(incoming_->UnmarkResumed(kWeb), IsOk());
+  EXPECT_EQ(incoming_->FindResumeMark(kWeb).value(), std::nullopt);
+}
+
+// Its name counts: its contents may not have come to the medium, or be
+// anything.
+TEST_P(DaxMemoryIncomingTest, AMarkHoldsWhateverIsInIt) {
+  fs::create_directories(StorePath("incoming/u1/resumed"));
+  const std::string path =
+      StorePath(absl::StrCat("incoming/u1/resumed/", kWeb));
+  for (const std::string& contents :
+       {std::string(), std::string("boot-2"), std::string(5000, ' '),
+        std::string("boot-2 \n\x1b[2J")}) {
+    std::ofstream(path) << contents;
+    ASSERT_OK_AND_ASSIGN(const auto mark, incoming_->FindResumeMark(kWeb));
+    ASSERT_TRUE(mark.has_value()) << contents.substr(0, 20);
+    EXPECT_EQ(mark->kernel, "that is not known");
+  }
+  fs::remove(path);
+  fs::create_symlink("/dev/null", path);
+  EXPECT_TRUE(incoming_->FindResumeMark(kWeb).value().has_value());
+  EXPECT_FALSE(incoming_->MarkResumed(kWeb, "6.1.0-57").ok());
 }
 
 TEST_P(DaxMemoryIncomingTest, DiscardFreesTheMemoryUnderAllItsNames) {

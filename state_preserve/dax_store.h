@@ -7,6 +7,8 @@
 //       handover                       the image
 //       ram/<uuid>/<block>             hard links to guest RAM
 //     incoming/<update_id>/            as outgoing, for each unfinished update
+//       resumed/<uuid>                 of a VM that was let run: in which boot
+//                                      and kernel
 //     running/<uuid>/<block>           RAM of running VMs, else nameless
 //     copies/<uuid>                    whole VMs, as the hypervisor saved them
 //     discarded/                       on its way out
@@ -42,6 +44,7 @@ inline constexpr char kBootIdName[] = "boot_id";
 inline constexpr char kUpdateIdName[] = "update_id";
 inline constexpr char kHandoverName[] = "handover";
 inline constexpr char kRamName[] = "ram";
+inline constexpr char kResumedName[] = "resumed";
 
 // Shared by all objects of one backend. Immutable once it is open.
 struct DaxStore {

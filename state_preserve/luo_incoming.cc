@@ -1,6 +1,7 @@
 #include "state_preserve/luo_incoming.h"
 
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
@@ -9,6 +10,7 @@
 #include "absl/memory/memory.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+#include "base/file.h"
 #include "base/log.h"
 #include "base/status_macros.h"
 #include "state_preserve/luo_index.h"
@@ -19,6 +21,9 @@ namespace {
 
 // Only mapped, not read; this is against nonsense.
 constexpr uint64_t kMaxImageBytes = uint64_t{1} << 40;
+
+// Of a mark: a kernel's release.
+constexpr uint64_t kMaxMarkBytes = 100;
 
 absl::StatusOr<uint64_t> SizeOf(const UniqueFd& fd) {
   struct stat file {};
@@ -142,6 +147,32 @@ absl::StatusOr<UniqueFd> LuoIncoming::RetrieveRam(absl::string_view vm_uuid,
   return fd;
 }
 
+absl::Status LuoIncoming::MarkResumed(absl::string_view vm_uuid,
+                                      const std::string& kernel) {
+  if (!IsUuid(vm_uuid)) return absl::InvalidArgumentError("not a VM's UUID");
+  return WriteFileAtomically(store_->ResumeMarkPath(update_id(), vm_uuid),
+                             kernel);
+}
+
+absl::Status LuoIncoming::UnmarkResumed(absl::string_view vm_uuid) {
+  if (!IsUuid(vm_uuid)) return absl::InvalidArgumentError("not a VM's UUID");
+  const std::string path = store_->ResumeMarkPath(update_id(), vm_uuid);
+  if (unlink(path.c_str()) == 0 || errno == ENOENT) return absl::OkStatus();
+  return absl::ErrnoToStatus(errno, absl::StrCat("unlink ", path));
+}
+
+absl::StatusOr<std::optional<ResumeMark>> LuoIncoming::FindResumeMark(
+    absl::string_view vm_uuid) {
+  if (!IsUuid(vm_uuid)) return absl::InvalidArgumentError("not a VM's UUID");
+  const absl::StatusOr<std::string> kernel =
+      ReadFile(store_->ResumeMarkPath(update_id(), vm_uuid), kMaxMarkBytes);
+  if (absl::IsNotFound(kernel.status())) return std::nullopt;
+  return ResumeMark{.kernel = kernel.ok() && IsSafeName(*kernel)
+                                  ? *kernel
+                                  : "that is not known",
+                    .in_this_boot = true};
+}
+
 absl::Status LuoIncoming::Release(absl::string_view vm_uuid) {
   if (!IsUuid(vm_uuid)) return absl::InvalidArgumentError("not a VM's UUID");
   const LuoIndex::Vm* vm = FindVm(index_, vm_uuid);
@@ -163,6 +194,9 @@ absl::StatusOr<bool> LuoIncoming::FinishIfEmpty() {
   LU_RETURN_IF_ERROR(store_->keeper().Drop(LuoNewName(kLuoHandoverSession)));
   LU_RETURN_IF_ERROR(store_->Finish(std::string(kLuoHandoverSession)));
   LU_RETURN_IF_ERROR(store_->NoteNoHandover());
+  for (const LuoIndex::Vm& vm : index_.vms()) {
+    LU_RETURN_IF_ERROR(UnmarkResumed(vm.uuid()));
+  }
   return true;
 }
 

@@ -5,6 +5,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -42,6 +43,14 @@ class LuoIncoming final : public IncomingPreservation {
   absl::StatusOr<UniqueFd> RetrieveRam(absl::string_view vm_uuid,
                                        absl::string_view block,
                                        const PreservedRam& ram) override;
+
+  // A file in run_dir, which no crash of this kernel outlives: nor does what
+  // was preserved.
+  absl::Status MarkResumed(absl::string_view vm_uuid,
+                           const std::string& kernel) override;
+  absl::Status UnmarkResumed(absl::string_view vm_uuid) override;
+  absl::StatusOr<std::optional<ResumeMark>> FindResumeMark(
+      absl::string_view vm_uuid) override;
 
   // Finishes the VM's session: its RAM is its QEMU's alone from now on.
   // WARNING: what no process holds is freed.

@@ -21,6 +21,7 @@
 #include "base/log.h"
 #include "base/status_macros.h"
 #include "state_preserve/luo_index.h"
+#include "state_preserve/names.h"
 
 namespace live_update {
 namespace {
@@ -107,6 +108,12 @@ absl::StatusOr<std::unique_ptr<LuoDevice>> LuoStore::OpenDevice() const {
 
 std::string LuoStore::NotePath() const {
   return absl::StrCat(run_dir_, "/luo-handover");
+}
+
+std::string LuoStore::ResumeMarkPath(absl::string_view update_id,
+                                     absl::string_view vm_uuid) const {
+  return absl::StrCat(run_dir_, "/luo-resumed.", EncodeFileName(update_id), ".",
+                      vm_uuid);
 }
 
 // With the boot's id, should the folder be of another boot after all.

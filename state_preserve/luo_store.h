@@ -98,6 +98,10 @@ class LuoStore {
   // its is finished. No other will come, as sessions are the last kernel's.
   absl::Status NoteNoHandover() const;
 
+  // The file that says that a VM of this update was let run.
+  std::string ResumeMarkPath(absl::string_view update_id,
+                             absl::string_view vm_uuid) const;
+
   // Bytes that new memory files could take: MemAvailable.
   static absl::StatusOr<uint64_t> FreeBytes();
 

@@ -7,7 +7,8 @@
 //                  PreserveRam (VMs run), ReserveStateArea (VMs run),
 //                  Flush (VMs paused, image complete) | Unpreserve
 //   new kernel   PreservedMemory::Retrieve -> IncomingPreservation
-//                  image, RetrieveRam, Release (VM runs again) | Discard
+//                  image, RetrieveRam, MarkResumed (VM is let run),
+//                  Release (VM runs again) | Discard
 //
 // Words are those of the kernel's Live Update Orchestrator
 // (Documentation/userspace-api/liveupdate.rst): preserve, unpreserve, retrieve,
@@ -22,6 +23,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -72,6 +74,13 @@ class OutgoingPreservation {
   virtual absl::Status Unpreserve() = 0;
 };
 
+// That a VM was let run on from preserved memory, after which nothing may be
+// started from the state that was saved with it.
+struct ResumeMark {
+  std::string kernel;        // In which: uname -r.
+  bool in_this_boot = true;  // False: a kernel that has gone down since.
+};
+
 // What one update left, in the new kernel.
 class IncomingPreservation {
  public:
@@ -95,6 +104,20 @@ class IncomingPreservation {
   virtual absl::StatusOr<UniqueFd> RetrieveRam(absl::string_view vm_uuid,
                                                absl::string_view block,
                                                const PreservedRam& ram) = 0;
+
+  // To be called before the VM is let run: from here on its saved state is
+  // stale, should it not run any more. Stands up to a crash of this kernel, if
+  // its memory does. Calling it again changes nothing. Stays after Release().
+  virtual absl::Status MarkResumed(absl::string_view vm_uuid,
+                                   const std::string& kernel) = 0;
+
+  // Takes the mark back: the VM was not let run after all. OK if there is none.
+  virtual absl::Status UnmarkResumed(absl::string_view vm_uuid) = 0;
+
+  // The VM's mark; none if it has none. An error: not known, so nothing may be
+  // started.
+  virtual absl::StatusOr<std::optional<ResumeMark>> FindResumeMark(
+      absl::string_view vm_uuid) = 0;
 
   // The VM runs again: its RAM is the VM's own from now on and goes when the VM
   // does (CollectGarbage). Nothing of this VM is left in the incoming set.

@@ -256,8 +256,19 @@ absl::Status FakeHypervisor::Restore(const RestorableVm& restorable,
   if (!firmware) return absl::DataLossError("pc.bios is not what was saved");
   vm->loaded_state = restorable.saved.device_state;
   vm->process = {.pid = ++next_pid_, .started = 1};
-  vm->info.state =
-      restorable.was_running ? VmState::kRunning : VmState::kPaused;
+  vm->info.state = VmState::kPaused;
+  absl::Status ready = restorable.before_it_may_run
+                           ? restorable.before_it_may_run()
+                           : absl::OkStatus();
+  // "LetRun": what comes of telling it to run.
+  if (ready.ok() && restorable.was_running) {
+    ready = Enter("LetRun", restorable.ref).status();
+  }
+  if (!ready.ok()) {
+    End(*vm);
+    return ready;
+  }
+  if (restorable.was_running) vm->info.state = VmState::kRunning;
   return absl::OkStatus();
 }
 

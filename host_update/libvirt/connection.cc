@@ -43,14 +43,14 @@ const char* LifecycleName(int event) {
   }
 }
 
-using Starts = std::shared_ptr<StartCounter>;
+using Resumes = std::shared_ptr<ResumeCounter>;
 
 int OnLifecycle(virConnect* /*connection*/, virDomain* domain, int event,
-                int detail, void* starts) {
+                int detail, void* resumes) {
   char uuid[VIR_UUID_STRING_BUFLEN] = {};
-  if (event == VIR_DOMAIN_EVENT_STARTED &&
+  if (event == VIR_DOMAIN_EVENT_RESUMED &&
       virDomainGetUUIDString(domain, uuid) == 0) {
-    (*static_cast<Starts*>(starts))->Add(uuid);
+    (*static_cast<Resumes*>(resumes))->Add(uuid);
   }
   LogInfo(absl::StrCat("libvirt: ", virDomainGetName(domain), " ",
                        LifecycleName(event), " (", detail, ")"));
@@ -73,19 +73,19 @@ void StartEventLoop() {
   if (!started) LogWarning("libvirt's event loop could not be started");
 }
 
-// With `starts` it listens to events, too.
-absl::StatusOr<ConnectHandle> Open(const std::string& uri, Starts starts) {
+// With `resumes` it listens to events, too.
+absl::StatusOr<ConnectHandle> Open(const std::string& uri, Resumes resumes) {
   virConnect* const raw = virConnectOpen(uri.c_str());
   if (raw == nullptr) {
     return LastLibvirtError(absl::StrCat("connect to libvirt at ", uri));
   }
   // For notice only; drivers without a daemon have it not.
   (void)virConnectSetKeepAlive(raw, kKeepAliveSeconds, kKeepAliveCount);
-  if (starts == nullptr) return ConnectHandle(raw, virConnectClose);
+  if (resumes == nullptr) return ConnectHandle(raw, virConnectClose);
   const int callback = virConnectDomainEventRegisterAny(
       raw, nullptr, VIR_DOMAIN_EVENT_ID_LIFECYCLE,
-      VIR_DOMAIN_EVENT_CALLBACK(OnLifecycle), new Starts(std::move(starts)),
-      [](void* opaque) { delete static_cast<Starts*>(opaque); });
+      VIR_DOMAIN_EVENT_CALLBACK(OnLifecycle), new Resumes(std::move(resumes)),
+      [](void* opaque) { delete static_cast<Resumes*>(opaque); });
   // A callback holds its connection open.
   ConnectHandle handle(raw, [callback](virConnect* connection) {
     if (callback >= 0) virConnectDomainEventDeregisterAny(connection, callback);
@@ -99,19 +99,19 @@ absl::StatusOr<ConnectHandle> Open(const std::string& uri, Starts starts) {
 
 }  // namespace
 
-void StartCounter::Add(const std::string& uuid) {
+void ResumeCounter::Add(const std::string& uuid) {
   const absl::MutexLock lock(&mutex_);
   ++counts_[uuid];
 }
 
-int StartCounter::Count(const std::string& uuid) const {
+int ResumeCounter::Count(const std::string& uuid) const {
   const absl::MutexLock lock(&mutex_);
   const auto count = counts_.find(uuid);
   return count == counts_.end() ? 0 : count->second;
 }
 
-bool StartCounter::WaitUntilMore(const std::string& uuid, int count,
-                                 absl::Duration patience) const {
+bool ResumeCounter::WaitUntilMore(const std::string& uuid, int count,
+                                  absl::Duration patience) const {
   const absl::MutexLock lock(&mutex_);
   const auto more = [&]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
     const auto now = counts_.find(uuid);
@@ -150,8 +150,8 @@ absl::StatusOr<ConnectHandle> Connection::Get(absl::Time deadline) {
   absl::StatusOr<ConnectHandle> opened =
       CallBefore<absl::StatusOr<ConnectHandle>>(
           deadline, absl::StrCat("libvirt to answer at ", uri_),
-          [uri = uri_, starts = listens ? starts_ : nullptr] {
-            return Open(uri, starts);
+          [uri = uri_, resumes = listens ? resumes_ : nullptr] {
+            return Open(uri, resumes);
           });
   mutex_.Lock();
   opening_ = false;

@@ -36,8 +36,8 @@ namespace live_update {
 using ConnectHandle = std::shared_ptr<virConnect>;
 using DomainHandle = std::shared_ptr<virDomain>;
 
-// How often each domain has been started, by libvirt's events.
-class StartCounter {
+// How often each domain's guest was let run again, by libvirt's events.
+class ResumeCounter {
  public:
   void Add(const std::string& uuid);
   int Count(const std::string& uuid) const;
@@ -67,7 +67,7 @@ class Connection {
   // The same, for a domain. kNotFound: libvirt knows no such domain.
   absl::StatusOr<DomainHandle> Find(const VmRef& vm, absl::Time deadline);
 
-  const StartCounter& starts() const { return *starts_; }
+  const ResumeCounter& resumes() const { return *resumes_; }
 
   // Runs `work`, a libvirt call on `vm`, by CallBefore.
   template <typename R>
@@ -97,8 +97,8 @@ class Connection {
   static ConnectHandle Use(const Shared& shared);
 
   const std::string uri_;
-  const std::shared_ptr<StartCounter> starts_ =
-      std::make_shared<StartCounter>();
+  const std::shared_ptr<ResumeCounter> resumes_ =
+      std::make_shared<ResumeCounter>();
   absl::Mutex mutex_;
   bool opening_ ABSL_GUARDED_BY(mutex_) = false;
   std::vector<Shared> open_ ABSL_GUARDED_BY(mutex_);

@@ -72,15 +72,15 @@ TEST_F(ConnectionTest, ADomainIsAUserAsLongAsItIsHeld) {
   EXPECT_EQ(connection_.Get(Soon()).value().get(), full);
 }
 
-TEST_F(ConnectionTest, AStartIsCountedOnceHoweverManyAreOpen) {
+TEST_F(ConnectionTest, AResumeIsCountedOnceHoweverManyAreOpen) {
   const std::vector<ConnectHandle> handles = GetMany(3 * kUsersPerConnection);
   const DomainHandle domain = connection_.Find(kVm, Soon()).value();
-  ASSERT_EQ(virDomainDestroy(domain.get()), 0);
-  ASSERT_EQ(virDomainCreate(domain.get()), 0);
+  ASSERT_EQ(virDomainSuspend(domain.get()), 0);
+  ASSERT_EQ(virDomainResume(domain.get()), 0);
   EXPECT_TRUE(
-      connection_.starts().WaitUntilMore(kVm.uuid, 0, absl::Seconds(20)));
-  EXPECT_FALSE(
-      connection_.starts().WaitUntilMore(kVm.uuid, 1, absl::Milliseconds(300)));
+      connection_.resumes().WaitUntilMore(kVm.uuid, 0, absl::Seconds(20)));
+  EXPECT_FALSE(connection_.resumes().WaitUntilMore(kVm.uuid, 1,
+                                                   absl::Milliseconds(300)));
 }
 
 }  // namespace

@@ -91,7 +91,7 @@ absl::Status Suspend(virDomain* domain) {
                    absl::StrCat("pause ", virDomainGetName(domain)));
 }
 
-absl::Status LetRun(virDomain* domain) {
+absl::Status LetDomainRun(virDomain* domain) {
   const std::string name = virDomainGetName(domain);
   LU_ASSIGN_OR_RETURN(const VmState state, GetState(domain));
   if (state == VmState::kRunning) return absl::OkStatus();
@@ -107,7 +107,7 @@ void UndoLateSuspend(virDomain* domain, const absl::Status& suspended) {
     LogWarning(absl::StrCat("late: ", suspended.message()));
     return;
   }
-  const absl::Status resumed = LetRun(domain);
+  const absl::Status resumed = LetDomainRun(domain);
   if (resumed.ok()) {
     LogWarning(absl::StrCat(name, " was paused too late and runs again"));
   } else {
@@ -172,10 +172,14 @@ absl::Status LibvirtHypervisor::Resume(const VmRef& vm, bool run,
   if (absl::IsUnimplemented(ended)) ended = absl::OkStatus();
   // What can run shall run, even if QEMU's mode could not be put back.
   if (run && !absl::IsDeadlineExceeded(ended)) {
-    LU_RETURN_IF_ERROR(connection_.OnDomain<absl::Status>(
-        vm, absl::StrCat("resume ", vm.name), deadline, LetRun));
+    LU_RETURN_IF_ERROR(LetRun(vm, deadline));
   }
   return Annotate(ended, absl::StrCat("resume ", vm.name));
+}
+
+absl::Status LibvirtHypervisor::LetRun(const VmRef& vm, absl::Time deadline) {
+  return connection_.OnDomain<absl::Status>(
+      vm, absl::StrCat("resume ", vm.name), deadline, LetDomainRun);
 }
 
 absl::Status LibvirtHypervisor::Announce(const VmRef& vm, absl::Time deadline) {

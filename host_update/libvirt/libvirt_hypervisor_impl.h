@@ -84,8 +84,8 @@ class LibvirtHypervisor : public Hypervisor {
     absl::Status sent;  // Whether QEMU was given the VM's memory. kCancelled:
                         // it never asked for it.
   };
-  // Lets libvirt start a QEMU and hands it the VM's memory. An error of its
-  // own: libvirt was not asked.
+  // Lets libvirt start a QEMU, paused, and hands it the VM's memory. An error
+  // of its own: libvirt was not asked.
   absl::StatusOr<RestoreAttempt> TryRestore(const RestorableVm& vm,
                                             const VmDirectory& directory,
                                             absl::Time deadline);
@@ -100,6 +100,9 @@ class LibvirtHypervisor : public Hypervisor {
 
   // Waits until libvirt takes the VM for off, or doesn't know it any more.
   absl::Status WaitUntilOff(const VmRef& vm, absl::Time deadline);
+
+  // OK if it runs already.
+  absl::Status LetRun(const VmRef& vm, absl::Time deadline);
 
   // Kills the domain's QEMU. OK if it has none.
   absl::Status Destroy(const VmRef& vm, absl::Time deadline);

@@ -32,8 +32,8 @@ namespace {
 // Part of the time until the deadline that is kept for leaving no QEMU behind.
 constexpr absl::Duration kMostTimeToCleanUp = absl::Seconds(5);
 
-// How long after a failed restore libvirt's event may come that tells that the
-// VM had been started.
+// How long after a failed resume libvirt's event may come that tells that the
+// VM ran.
 constexpr absl::Duration kEventPatience = absl::Milliseconds(500);
 
 absl::Status WaitForInterfaces(const std::vector<std::string>& interfaces,
@@ -96,11 +96,10 @@ absl::Status CheckListener(const VmRef& vm, uid_t qemu_uid,
                    " of user ", qemu_uid));
 }
 
-absl::Status RestoreImage(virConnect* connection, const std::string& image,
-                          bool run) {
-  if (virDomainRestoreFlags(
-          connection, image.c_str(), nullptr,
-          run ? VIR_DOMAIN_SAVE_RUNNING : VIR_DOMAIN_SAVE_PAUSED) == 0) {
+// Paused, whatever it was.
+absl::Status RestoreImage(virConnect* connection, const std::string& image) {
+  if (virDomainRestoreFlags(connection, image.c_str(), nullptr,
+                            VIR_DOMAIN_SAVE_PAUSED) == 0) {
     return absl::OkStatus();
   }
   return LastLibvirtError("libvirt");
@@ -179,9 +178,7 @@ absl::StatusOr<LibvirtHypervisor::RestoreAttempt> LibvirtHypervisor::TryRestore(
   });
   attempt.restored = CallBefore<absl::Status>(
       deadline, absl::StrCat("libvirt to restore ", vm.ref.name),
-      [connection, image, run = vm.was_running] {
-        return RestoreImage(connection.get(), image, run);
-      },
+      [connection, image] { return RestoreImage(connection.get(), image); },
       [connection, ref = vm.ref](const absl::Status& late) {
         UndoLateRestore(connection.get(), ref, late);
       });
@@ -198,28 +195,33 @@ absl::Status LibvirtHypervisor::Restore(const RestorableVm& vm,
       const std::unique_ptr<VmDirectory> directory,
       VmDirectory::Create(options_.runtime_directory, vm.ref.uuid));
   const QemuLog log(options_.log_directory, vm.ref.name);
-  const int starts = connection_.starts().Count(vm.ref.uuid);
-  const absl::StatusOr<RestoreAttempt> attempt = TryRestore(
-      vm, *directory,
+  const absl::Time end =
       deadline - std::clamp((deadline - absl::Now()) / 4, absl::ZeroDuration(),
-                            kMostTimeToCleanUp));
+                            kMostTimeToCleanUp);
+  const absl::StatusOr<RestoreAttempt> attempt =
+      TryRestore(vm, *directory, end);
   if (!attempt.ok()) return Annotate(attempt.status(), what);
-  const absl::Status& restored = attempt->restored;
-  const absl::Status& sent = attempt->sent;
-  if (restored.ok()) return absl::OkStatus();
+
+  // It is there, paused. Until LetRun is called no guest can have run.
+  const int resumes = connection_.resumes().Count(vm.ref.uuid);
+  absl::Status ready = attempt->restored;
+  if (ready.ok() && vm.before_it_may_run) ready = vm.before_it_may_run();
+  const bool let_run = ready.ok() && vm.was_running;
+  const absl::Status done = let_run ? LetRun(vm.ref, end) : ready;
+  if (done.ok()) return absl::OkStatus();
 
   // From here on: leave no QEMU, and find out what happened.
   const absl::Status destroyed = Destroy(vm.ref, deadline);
   // Only a guest that libvirt had told to run can have changed its memory; if
   // libvirt's answer is missing, nobody knows.
-  const bool unknown = absl::IsDeadlineExceeded(restored) ||
-                       absl::IsUnavailable(restored) || !destroyed.ok();
+  const bool unknown = absl::IsDeadlineExceeded(done) ||
+                       absl::IsUnavailable(done) || !destroyed.ok();
   const bool may_have_run =
-      sent.ok() && vm.was_running &&
-      (unknown ||
-       connection_.starts().WaitUntilMore(vm.ref.uuid, starts, kEventPatience));
+      let_run && (unknown || connection_.resumes().WaitUntilMore(
+                                 vm.ref.uuid, resumes, kEventPatience));
+  const absl::Status& sent = attempt->sent;
   const absl::Status& reason =
-      sent.ok() || absl::IsCancelled(sent) ? restored : sent;
+      sent.ok() || absl::IsCancelled(sent) ? done : sent;
   return absl::Status(
       may_have_run ? absl::StatusCode::kAborted : reason.code(),
       absl::StrCat(what, ": ", reason.message(),

@@ -53,7 +53,7 @@ def denials(host):
 
 
 def state(host, name):
-    """As virsh prints it: "running (restored)"."""
+    """As virsh prints it: "running (unpaused)"."""
     return host.sh(f"virsh domstate --reason {name}")
 
 
@@ -121,7 +121,7 @@ def check_guest_undisturbed(host, guest, before):
     assert all(v.bad == 0 for v in console.verifies)
 
 
-def check_domain_as_before(host, name, before, expected_state="running (restored)"):
+def check_domain_as_before(host, name, before, expected_state="running (unpaused)"):
     assert state(host, name) == expected_state
     now = domain(host, name)
     assert now == before, f"{name}: {now} is not {before}"

@@ -49,8 +49,7 @@ class UpdateRun:
         assert report["boot_id_before"] == self.before.boot_id
         assert report["boot_id_after"] == host.boot_id() != self.before.boot_id
         for guest in self.before.guests:
-            observe.check_domain_as_before(host, guest.name, self.before.domains[guest.name],
-                                           "running (unpaused)" if guest.paused else "running (restored)")
+            observe.check_domain_as_before(host, guest.name, self.before.domains[guest.name])
             self._check_vm_report(guest)
         for guest in self.lab.foreign:
             guest.check_went_on(host)

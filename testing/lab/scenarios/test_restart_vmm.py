@@ -21,7 +21,7 @@ def pid(lab, name):
     return int(lab.host.sh(f"cat /run/libvirt/qemu/{name}.pid"))
 
 
-def check_went_on(lab, before, name, state="running (restored)"):
+def check_went_on(lab, before, name, state="running (unpaused)"):
     """The guest and its domain are what they were, whatever QEMU it runs in. Returns its console."""
     guest = next(guest for guest in lab.guests if guest.name == name)
     observe.check_domain_as_before(lab.host, name, before.domains[name], state)

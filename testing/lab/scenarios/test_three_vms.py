@@ -37,7 +37,7 @@ def test_ordinary_boot_followed(lab):
     # A libvirtd that starts again finds them.
     host.sh("systemctl restart libvirtd && virsh -q list")
     for guest in lab.guests:
-        assert observe.state(host, guest.name) == "running (restored)"
+        assert observe.state(host, guest.name) == "running (unpaused)"
     in_scopes(lab)
 
 

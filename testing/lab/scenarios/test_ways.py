@@ -79,7 +79,8 @@ def check_ways(lab, run, ways, logs):
         vm = run.vm(guest.name)
         assert vm["result"] == "RESTORED" and vm["way"] == ways[guest.name], vm
         check_domain(lab, guest.name, run.before.domains[guest.name], same_memory=vm["way"] == "in-place")
-        assert observe.state(lab.host, guest.name) == "running (restored)"
+        how = "unpaused" if vm["way"] == "in-place" else "restored"
+        assert observe.state(lab.host, guest.name) == f"running ({how})"
         print(f"{guest.name}: {vm['way']}, blackout by the host {vm['blackout_s']:.2f} s, "
               f"by the guest {run.guest_blackout(guest.name)}")
         check_agree(guest.name, run.guest_blackout(guest.name), vm["blackout_s"])
