@@ -28,6 +28,7 @@
 #include "host_update/parallel.h"
 #include "host_update/policy.h"
 #include "host_update/predict.h"
+#include "host_update/restore_attempts.h"
 #include "host_update/restore_vm.h"
 #include "host_update/set_aside.h"
 #include "host_update/spans.h"
@@ -228,7 +229,8 @@ absl::Status RunPostResume(const std::string& target_kernel,
 }  // namespace
 
 absl::StatusOr<UpdateReport> RestoreAll(const ClockSample& first_line,
-                                        const Dependencies& deps) {
+                                        const Dependencies& deps,
+                                        Attempt attempt) {
   NoteRestorerStart(first_line, deps);
   LU_ASSIGN_OR_RETURN(const HostFacts host, deps.host_facts());
   LU_ASSIGN_OR_RETURN(const uint64_t last_restored,
@@ -254,6 +256,17 @@ absl::StatusOr<UpdateReport> RestoreAll(const ClockSample& first_line,
     LogError(report.reason());
     LU_RETURN_IF_ERROR(WriteReport(deps.paths.state_dir, report));
     LU_RETURN_IF_ERROR(RunPostResume("", deps, report));
+    return report;
+  }
+  if (absl::Status begun =
+          BeginAttempt(deps.paths.state_dir, (*incoming)->update_id(), attempt);
+      !begun.ok()) {
+    LogError(begun.message());
+    LU_ASSIGN_OR_RETURN(UpdateReport report,
+                        ReportGivenUp(begun, *reader, **incoming, host, deps));
+    LU_RETURN_IF_ERROR(WriteReport(deps.paths.state_dir, report));
+    LU_RETURN_IF_ERROR(
+        RunPostResume(reader->host().target_kernel(), deps, report));
     return report;
   }
 
@@ -296,6 +309,7 @@ absl::StatusOr<UpdateReport> RestoreAll(const ClockSample& first_line,
 
   LU_RETURN_IF_ERROR(WriteCounter(deps.paths.state_dir, kRestoredCounter,
                                   reader->host().counter()));
+  EndAttempts(deps.paths.state_dir);
   LU_ASSIGN_OR_RETURN(auto leave_off, ProtectedVms(deps));
   for (VmReport& vm : *report.mutable_vms()) {
     if (vm.way() == WayName(Policy::IN_PLACE)) CorrectNextStep(**incoming, vm);

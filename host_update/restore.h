@@ -10,6 +10,7 @@
 #include "absl/status/statusor.h"
 #include "host_update/dependencies.h"
 #include "host_update/report/report.pb.h"
+#include "host_update/restore_attempts.h"
 #include "state_preserve/handover.pb.h"
 
 namespace live_update {
@@ -19,13 +20,16 @@ namespace live_update {
 // the report with the reason, and its memory and state stay protected for
 // RetryVm or DiscardVm. A handover that can't be trusted starts no VM and stays
 // as it is (result HANDOVER_REFUSED). Runs again after it was cut off: VMs that
-// run already from their preserved memory count as restored.
+// run already from their preserved memory count as restored. After two attempts
+// that came to no end, an automatic one starts no VM, keeps everything and says
+// so (result PARTIAL, restore_attempts.h).
 //
 // kNotFound: there is no handover; nothing was done. Any other error: nothing
 // could be tried. `first_line` is when this program began.
 // The caller holds the RunLock.
 absl::StatusOr<UpdateReport> RestoreAll(const ClockSample& first_line,
-                                        const Dependencies& deps);
+                                        const Dependencies& deps,
+                                        Attempt attempt = Attempt::kAutomatic);
 
 // Restores one VM that an earlier restore could not. kNotFound: no protected
 // state of a VM of this name or UUID.

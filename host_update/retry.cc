@@ -97,6 +97,8 @@ absl::StatusOr<UpdateReport> AmendReport(const std::string& update_id,
     if (entry.uuid() == vm.uuid()) entry = vm;
   }
   ConcludeReport(report);
+  // Why its restore was given up (restore_attempts.h) is of the past then.
+  if (report.result() == UpdateReport::UPDATED) report.clear_reason();
   LU_RETURN_IF_ERROR(WriteReport(deps.paths.state_dir, report));
   return report;
 }

@@ -110,8 +110,11 @@ ExitCode Restore(const Options& options, const ClockSample& first_line,
     return status.ok() ? ExitCode::kOk : Fail(status, output);
   }
   const absl::StatusOr<UpdateReport> report =
-      options.retry_vm.empty() ? RestoreAll(first_line, deps)
-                               : RetryVm(options.retry_vm, deps);
+      options.retry_vm.empty()
+          ? RestoreAll(
+                first_line, deps,
+                options.restore_again ? Attempt::kAgain : Attempt::kAutomatic)
+          : RetryVm(options.retry_vm, deps);
   if (absl::IsNotFound(report.status())) {
     // The ordinary boot starts a restore that failed again: then, too, it must
     // say that a VM is missing.

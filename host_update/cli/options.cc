@@ -204,8 +204,13 @@ std::variant<Options, int> ParseOptions(int argc, char** argv) {
   auto* hold = restore->add_flag(
       "--hold-autostart", options.hold_autostart,
       "Only keep libvirtd from starting VMs that wait to be restored");
-  retry->excludes(discard)->excludes(hold);
-  discard->excludes(hold);
+  auto* again = restore->add_flag(
+      "--again", options.restore_again,
+      "Try all of it even if two attempts have come to no end, after which the "
+      "boot tries no more");
+  retry->excludes(discard)->excludes(hold)->excludes(again);
+  discard->excludes(hold)->excludes(again);
+  hold->excludes(again);
   AddSeconds(*restore, "--restore-timeout", options.limits.restore,
              "Longest wait for one VM to run again");
 

@@ -43,6 +43,7 @@ struct Options {
   bool dry_run = false;         // update, enable
   std::string retry_vm;         // restore
   std::string discard_vm;       // restore
+  bool restore_again = false;   // restore: even if it came to no end before.
   bool hold_autostart = false;  // restore
   std::string report_id;        // report
   std::string enable_vm;        // enable

@@ -170,6 +170,8 @@ absl::StatusOr<Options> OptionsOf(const WorkerRequest& request,
     case WorkerRequest::kRecover:
       options.command = Command::kRestore;
       LU_RETURN_IF_ERROR(SetVm(request.recover().vm(), options.retry_vm));
+      // A person asks for it, not the boot.
+      options.restore_again = options.retry_vm.empty();
       return options;
     case WorkerRequest::kFinish:
       options.command = Command::kRestore;

@@ -75,6 +75,9 @@ TEST(WorkerRequestTest, RecoverAndFinishNameTheirVm) {
   WorkerRequest request;
   request.mutable_recover()->set_vm("vm2");
   EXPECT_EQ(OptionsOf(request, {})->retry_vm, "vm2");
+  EXPECT_FALSE(OptionsOf(request, {})->restore_again);
+  request.mutable_recover()->clear_vm();
+  EXPECT_TRUE(OptionsOf(request, {})->restore_again);
   request.mutable_finish()->set_vm("vm3");
   EXPECT_EQ(OptionsOf(request, {})->discard_vm, "vm3");
   request.mutable_finish()->clear_vm();
