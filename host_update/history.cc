@@ -104,4 +104,23 @@ std::vector<UpdateReport> ReadReports(const std::string& state_dir,
   return reports;
 }
 
+void ForgetOldFailures(const std::string& state_dir, size_t keep) {
+  namespace fs = std::filesystem;
+  std::error_code error;
+  std::vector<std::pair<fs::file_time_type, fs::path>> files;
+  for (const auto& entry :
+       fs::directory_iterator(HistoryDir(state_dir), error)) {
+    if (entry.path().extension() != ".json") continue;
+    files.emplace_back(entry.last_write_time(error), entry.path());
+  }
+  if (files.size() <= keep) return;
+  std::sort(files.rbegin(), files.rend());
+  for (size_t i = keep; i < files.size(); ++i) {
+    const auto report = ReadReport(state_dir, files[i].second.stem().string());
+    if (report.ok() && report->result() == UpdateReport::FAILED_UNHARMED) {
+      fs::remove(files[i].second, error);
+    }
+  }
+}
+
 }  // namespace live_update

@@ -29,6 +29,10 @@ std::vector<UpdateReport> ReadReports(const std::string& state_dir,
 // Whether `id` can be an update's: a file name of ours and nothing else.
 bool IsUpdateId(const std::string& id);
 
+// Forgets reports of updates that were taken back, with every VM unharmed, but
+// for those among the newest `keep` of all. What can't be removed stays.
+void ForgetOldFailures(const std::string& state_dir, size_t keep);
+
 }  // namespace live_update
 
 #endif  // HOST_UPDATE_HISTORY_H_

@@ -24,6 +24,8 @@ std::string MakeFolder(FakeHost::Backend backend) {
   const char* tmp = std::getenv("TEST_TMPDIR");
   // Bazel's is too long a name for the keeper's socket.
   if (backend == FakeHost::Backend::kLuo) tmp = nullptr;
+  // For tests that would measure this machine's disk.
+  if (const char* memory = std::getenv("FAKE_HOST_FOLDER")) tmp = memory;
   std::string name =
       absl::StrCat(tmp == nullptr ? "/tmp" : tmp, "/fake-host-XXXXXX");
   if (mkdtemp(name.data()) == nullptr) std::abort();

@@ -23,6 +23,9 @@
 namespace live_update {
 namespace {
 
+// An update that fails each minute shall not fill the disk with its reports.
+constexpr size_t kReportsKept = 200;
+
 ExitCode Fail(const absl::Status& status, Output& output) {
   return Fail(status, ExitCodeOf(status), output);
 }
@@ -83,6 +86,7 @@ ExitCode Update(const UpdateRequest& request, const Dependencies& deps,
         !kept.ok()) {
       LogWarning(absl::StrCat("the report is not kept: ", kept.message()));
     }
+    ForgetOldFailures(deps.paths.state_dir, kReportsKept);
   }
   output.Put(result.report, ReportText(result.report));
   if (result.report.result() == UpdateReport::FAILED_RESUME) {
