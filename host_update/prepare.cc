@@ -61,6 +61,11 @@ absl::Status BeginHandover(PreparedUpdate& update, size_t vm_count,
   LU_RETURN_IF_ERROR(
       WriteCounter(deps.paths.state_dir, kBegunCounter, update.counter));
   LU_RETURN_IF_ERROR(deps.memory->CollectGarbage().status());
+  // A restorer that was cut off as it ended left its handover, of no VM.
+  LU_ASSIGN_OR_RETURN(const auto unfinished, deps.memory->Unfinished());
+  for (const auto& set : unfinished) {
+    LU_RETURN_IF_ERROR(set->FinishIfEmpty().status());
+  }
   LU_ASSIGN_OR_RETURN(update.outgoing, deps.memory->Begin(update.update_id));
   LU_ASSIGN_OR_RETURN(absl::Span<uint8_t> area,
                       update.outgoing->ReserveStateArea(

@@ -212,6 +212,24 @@ void SettleVms(const std::vector<std::pair<int, IncomingVm>>& vms,
   });
 }
 
+// A VM whose QEMU has ended since it was restored: nobody else says so, and
+// what it was restored from may be given up.
+void NoteEnded(const Dependencies& deps, UpdateReport& report) {
+  const auto vms = deps.hypervisor->List(absl::Now() + deps.limits.call);
+  if (!vms.ok()) return;  // Not known.
+  for (VmReport& vm : *report.mutable_vms()) {
+    if (vm.result() != VmReport::RESTORED) continue;
+    for (const VmInfo& info : *vms) {
+      if (info.ref.uuid != vm.uuid() || info.state != VmState::kOff) continue;
+      vm.set_result(VmReport::NOT_RESTORED);
+      vm.set_reason("its QEMU ended after it had been restored");
+      vm.set_next_step(absl::StrCat("look in its QEMU's log; `virsh start ",
+                                    vm.name(), "` starts it afresh"));
+      LogError(absl::StrCat(vm.name(), ": ", vm.reason()));
+    }
+  }
+}
+
 // Last of all, with the report written: what was frozen for the update thaws.
 absl::Status RunPostResume(const std::string& target_kernel,
                            const Dependencies& deps, UpdateReport& report) {
@@ -310,6 +328,7 @@ absl::StatusOr<UpdateReport> RestoreAll(const ClockSample& first_line,
   LU_RETURN_IF_ERROR(WriteCounter(deps.paths.state_dir, kRestoredCounter,
                                   reader->host().counter()));
   EndAttempts(deps.paths.state_dir);
+  NoteEnded(deps, report);
   LU_ASSIGN_OR_RETURN(auto leave_off, ProtectedVms(deps));
   for (VmReport& vm : *report.mutable_vms()) {
     if (vm.way() == WayName(Policy::IN_PLACE)) CorrectNextStep(**incoming, vm);
@@ -320,7 +339,11 @@ absl::StatusOr<UpdateReport> RestoreAll(const ClockSample& first_line,
   GiveAutostartBack(leave_off, deps);
   ConcludeReport(report);
   LU_RETURN_IF_ERROR(WriteReport(deps.paths.state_dir, report));
-  LU_RETURN_IF_ERROR((*incoming)->FinishIfEmpty().status());
+  // An empty set is in nobody's way: the next update removes it.
+  if (absl::Status status = (*incoming)->FinishIfEmpty().status();
+      !status.ok()) {
+    LogWarning(status.message());
+  }
   LU_RETURN_IF_ERROR(
       RunPostResume(reader->host().target_kernel(), deps, report));
   return report;

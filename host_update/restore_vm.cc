@@ -348,8 +348,9 @@ void SettleVm(const IncomingVm& vm, IncomingPreservation& incoming,
   if (status.ok()) status = incoming.Release(vm.record.uuid());
   if (!status.ok()) {
     LogError(absl::StrCat(
-        vm.record.name(), " runs, but its preserved memory is not given up: ",
-        status.message(), "; `host-update restore` tries again"));
+        vm.record.name(),
+        " runs, but its preserved memory is not given up: ", status.message(),
+        "; `host-update restore --retry ", vm.record.name(), "` tries again"));
   }
 }
 

@@ -31,7 +31,14 @@ std::string NextStepOf(const std::string& uuid,
                        const absl::StatusOr<UpdateReport>& report) {
   if (!report.ok()) return "";
   for (const VmReport& vm : report->vms()) {
-    if (vm.uuid() == uuid) return vm.next_step();
+    if (vm.uuid() != uuid) continue;
+    if (vm.result() == VmReport::RESTORED) {
+      return absl::StrCat(
+          "it is restored, but its memory is still protected: `host-update "
+          "restore --retry ",
+          vm.name(), "` gives that up");
+    }
+    return vm.next_step();
   }
   return "";
 }

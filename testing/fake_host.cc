@@ -133,6 +133,11 @@ void FakeHost::Kexec(double seconds) {
   OpenMemory();
 }
 
+void FakeHost::NextProcess() {
+  memory_ = nullptr;
+  OpenMemory();
+}
+
 std::vector<std::string> FakeHost::LeftInPreservedMemory() const {
   std::vector<std::string> left;
   for (const char* set :

@@ -39,6 +39,10 @@ class FakeHost {
   // The next kernel: another boot id, nothing in /run, no VM, no staged kernel.
   void Kexec(double seconds);
 
+  // The process of this program ends, however: the next one opens preserved
+  // memory anew.
+  void NextProcess();
+
   // On entering `phase`: an injected kInternal, always, until StopFailing; the
   // end of the process; or `action`, once.
   void FailOn(Phase phase) { fail_on_ = phase; }

@@ -135,6 +135,9 @@ absl::StatusOr<std::vector<VmInfo>> FakeHypervisor::List(absl::Time) {
 absl::StatusOr<VmFacts> FakeHypervisor::Examine(const VmRef& ref, absl::Time) {
   std::lock_guard lock(mutex_);
   LU_ASSIGN_OR_RETURN(Vm * vm, Enter("Examine", ref));
+  if (vm->info.state == VmState::kOff) {
+    return absl::FailedPreconditionError("it is off");
+  }
   VmFacts facts;
   facts.info = vm->info;
   facts.qemu_version = "10.0.2";
@@ -164,6 +167,9 @@ absl::StatusOr<VmDescription> FakeHypervisor::Describe(const VmRef& ref,
 absl::Status FakeHypervisor::Pause(const VmRef& ref, absl::Time) {
   std::lock_guard lock(mutex_);
   LU_ASSIGN_OR_RETURN(Vm * vm, Enter("Pause", ref));
+  if (vm->info.state == VmState::kOff) {
+    return absl::FailedPreconditionError("it is off");
+  }
   vm->info.state = VmState::kPaused;
   return absl::OkStatus();
 }

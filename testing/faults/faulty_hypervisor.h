@@ -4,31 +4,33 @@
 #include <string>
 #include <vector>
 
+#include "base/status_macros.h"
 #include "host_update/hypervisor.h"
-#include "testing/faults/fault.h"
+#include "testing/faults/fault_injector.h"
 
 namespace live_update::testing {
 
 // A hypervisor in front of another one, with faults at its calls for one VM:
-// "pause@vm2", "save@vm2", "end@vm2", "restore@vm2".
+// "pause@vm2", "save@vm2", "end@vm2", "undo@vm2", "restore@vm2",
+// "announce@vm2".
 class FaultyHypervisor final : public Hypervisor {
  public:
-  // `real` must outlive it.
-  FaultyHypervisor(Hypervisor* real, const Fault& fault)
-      : real_(real), fault_(fault) {}
+  // `real` and `injector` must outlive it.
+  FaultyHypervisor(Hypervisor* real, FaultInjector* injector)
+      : real_(real), injector_(*injector) {}
 
   absl::StatusOr<HypervisorVersions> Versions(absl::Time deadline) override {
     return real_->Versions(deadline);
   }
-  absl::StatusOr<std::vector<VmInfo>> List(absl::Time deadline) override {
-    return real_->List(deadline);
-  }
+  absl::StatusOr<std::vector<VmInfo>> List(absl::Time deadline) override;
   absl::StatusOr<VmFacts> Examine(const VmRef& vm,
                                   absl::Time deadline) override {
+    LU_RETURN_IF_ERROR(injector_.LibvirtAnswers());
     return real_->Examine(vm, deadline);
   }
   absl::StatusOr<VmDescription> Describe(const VmRef& vm,
                                          absl::Time deadline) override {
+    LU_RETURN_IF_ERROR(injector_.LibvirtAnswers());
     return real_->Describe(vm, deadline);
   }
   absl::Status Pause(const VmRef& vm, absl::Time deadline) override;
@@ -39,16 +41,12 @@ class FaultyHypervisor final : public Hypervisor {
   }
   absl::Status EndProcess(const VmRef& vm, const VmProcess& process,
                           absl::Time deadline) override;
-  absl::Status Resume(const VmRef& vm, bool run, absl::Time deadline) override {
-    return real_->Resume(vm, run, deadline);
-  }
+  absl::Status Resume(const VmRef& vm, bool run, absl::Time deadline) override;
   absl::Status Restore(const RestorableVm& vm, absl::Time deadline) override;
   void EndAbandonedRestore(const VmRef& vm, absl::Time deadline) override {
     real_->EndAbandonedRestore(vm, deadline);
   }
-  absl::Status Announce(const VmRef& vm, absl::Time deadline) override {
-    return real_->Announce(vm, deadline);
-  }
+  absl::Status Announce(const VmRef& vm, absl::Time deadline) override;
   absl::StatusOr<absl::Time> GuestTime(const VmRef& vm,
                                        absl::Time deadline) override {
     return real_->GuestTime(vm, deadline);
@@ -88,8 +86,14 @@ class FaultyHypervisor final : public Hypervisor {
   }
 
  private:
+  // What happens at `point` of `vm`, before the call.
+  absl::Status Meet(FaultPoint point, const VmRef& vm, absl::Time deadline) {
+    LU_RETURN_IF_ERROR(injector_.Meet(point, vm.name, deadline));
+    return injector_.LibvirtAnswers();
+  }
+
   Hypervisor* const real_;
-  const Fault fault_;
+  FaultInjector& injector_;
 };
 
 }  // namespace live_update::testing

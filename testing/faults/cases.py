@@ -1,0 +1,265 @@
+"""What goes wrong in an emulated host, case by case. A case does its damage and returns what was told of it, all of it; a Watch
+(testing/lab/hostlab/watch.py) judges what has become of the VMs.
+
+BEFORE happens before the jump and costs seconds: one host has one after the other. RESTORING happens in the new kernel, whose own
+restore is masked for that boot; what is damaged there is mended, so that one jump serves all but the last of it. JUMPS cost an update
+each.
+"""
+
+import contextlib
+import dataclasses
+import time
+import typing
+
+from hostlab import outcome, service
+from hostlab.deadline import wait_until
+from hostlab.host import BOOT_S
+from hostlab.qmp import Qmp
+from hostlab.service import Handover
+
+OLD = (outcome.ALL_ON_OLD,)
+NEW = (outcome.ALL_ON_NEW,)
+GONE = (outcome.LOST,)
+PHASES = ("prepare", "pause", "save", "commit", "jump")
+FULL = "/var/lib/host-update/ram/full"
+
+
+@dataclasses.dataclass(frozen=True)
+class Case:
+    name: str
+    act: typing.Callable   # (lab, watch) → what was told of it.
+    want: tuple = ()
+    quick: bool = False
+    flavors: tuple = ("dax", "luo")
+    mend: typing.Callable = None   # (lab) → nothing; before a VM that is missing is retried.
+    vms: int = 0           # 0: for any number; else only for hosts with that many.
+
+
+def told(result):
+    return f"exit {result.code}: {result.out}{result.err}"
+
+
+def update(lab, fault="", options="", kernel=None):
+    """An update that is not to jump, and what a unit's ExecStopPost does after it."""
+    target = lab.host.flavor.newer
+    arguments = f"update {target.arguments}" if kernel is None else f"update --kernel {kernel} --no-initrd"
+    result = lab.service.call(f"{arguments} {options}", program=service.FAULTY if fault else service.PROGRAM, fault=fault)
+    said = told(result)
+    if fault and "fault at" not in said:
+        raise AssertionError(f"the fault {fault} was never met: {said}")
+    if result.code in (service.OK, service.NOTHING):
+        raise AssertionError(f"the update did not fail: {said}")
+    if result.code in (137, service.VM_NOT_BACK):
+        # systemd starts a libvirtd that was killed again.
+        wait_until(lambda: lab.host.run("virsh -q list").code == 0, 120, "libvirt answers")
+        said += told(lab.service.call("abort"))
+    return said
+
+
+def fault(text, want=OLD, options="", **how):
+    return Case(text, lambda lab, watch: update(lab, fault=text, options=options), want, **how)
+
+
+# --- Before the jump.
+
+def memory_full(lab, watch):
+    lab.host.sh(f"fallocate -l $(( $(df --output=avail -B1 /var/lib/host-update/ram | tail -1) - 1048576 )) {FULL}")
+    try:
+        return update(lab)
+    finally:
+        lab.host.sh(f"rm {FULL}")
+
+
+def second_update(lab, watch):
+    """While one is under way another is refused, and does it no harm."""
+    first = lab.host.agent.start(f"HOST_UPDATE_FAULT=save@vm1:stall {service.FAULTY} "
+                                 f"update {lab.host.flavor.newer.arguments} --save-timeout 15 2>&1")
+    wait_until(lambda: lab.host.sh("virsh domstate vm1").startswith("paused"), 60, "the first update has paused vm1")
+    second = lab.service.call(f"update {lab.host.flavor.newer.arguments}")
+    ended = wait_until(lambda: lab.host.agent.poll(first), 90, "the first update has ended")
+    assert second.code == service.BUSY, told(second)
+    return f"exit {ended[0]}: {ended[1]}"
+
+
+def killed_while_saving(lab, watch):
+    """An update that hangs for ever is killed from outside."""
+    first = lab.host.agent.start(f"HOST_UPDATE_FAULT=commit:stall exec {service.FAULTY} "
+                                 f"update {lab.host.flavor.newer.arguments} 2>&1")
+    wait_until(lambda: lab.service.status().get("phase") == "commit", 60, "the update hangs in commit")
+    lab.host.sh(f"kill -9 {first}")
+    ended = wait_until(lambda: lab.host.agent.poll(first), 60, "it has ended")
+    return f"exit {ended[0]}: {ended[1]}" + told(lab.service.call("abort"))
+
+
+def qemu_dies(lab, watch):
+    return update(lab, fault="save@vm1:kill-qemu")
+
+
+BEFORE = [
+    *(fault(f"{phase}:error", quick=phase in ("commit", "jump")) for phase in PHASES),
+    *(fault(f"{phase}:kill", quick=phase in ("pause", "commit")) for phase in PHASES),
+    *(fault(f"{phase}:kill-libvirt", quick=phase == "save") for phase in PHASES[:-1]),
+    Case("hangs in commit, is killed", killed_while_saving, OLD),
+    *(fault(f"pause@vm1:{action}") for action in ("error", "kill")),
+    fault("pause@vm1:stall", options="--pause-timeout 3", quick=True),
+    *(fault(f"save@vm1:{action}", quick=action == "enospc") for action in ("error", "enospc", "enomem", "eio", "kill")),
+    fault("save@vm1:stall", options="--save-timeout 5"),
+    *(fault(f"preserve@vm1:{action}") for action in ("enospc", "enomem", "eio", "kill")),
+    *(fault(f"begin:{action}") for action in ("enospc", "eio", "kill")),
+    *(fault(f"reserve:{action}", quick=action == "enospc") for action in ("enospc", "enomem", "kill")),
+    *(fault(f"stage:{action}", quick=action == "error") for action in ("error", "enomem", "kill")),
+    *(fault(f"flush:{action}") for action in ("enospc", "eio", "kill")),
+    fault("flush:stall", options="--sync-timeout 5"),
+    *(fault(f"seal:{action}") for action in ("enospc", "eio", "kill")),
+    *(fault(f"reboot:{action}", quick=action == "error") for action in ("error", "enomem", "kill")),
+    Case("preserved memory is full", memory_full, OLD, flavors=("dax",)),
+    Case("no such kernel", lambda lab, watch: update(lab, kernel="/boot/none"), OLD, quick=True),
+    Case("not a kernel", lambda lab, watch: update(lab, kernel="/etc/fstab"), OLD),
+    Case("another memmap", lambda lab, watch: update(lab, options="--append memmap=1G!5G"), OLD, flavors=("dax",)),
+    Case("a second update", second_update, OLD),
+    Case("QEMU dies in the save", qemu_dies, GONE),
+]
+
+
+# --- In the new kernel, nothing restored yet.
+
+def restore(lab, fault=""):
+    result = lab.service.call("restore", program=service.FAULTY if fault else service.PROGRAM, fault=fault, timeout=400)
+    if fault and "fault at" not in result.out + result.err:
+        raise AssertionError(f"the fault {fault} was never met: {told(result)}")
+    return result
+
+
+class Damage:
+    """The handover as the old kernel left it; what a case does to it is undone after."""
+
+    def __init__(self, lab):
+        self.lab, self.handover = lab, Handover(lab.host)
+
+    def refused(self, damage):
+        """No VM may start from it, and all must be named or kept."""
+        damage(self.handover)
+        try:
+            result = restore(self.lab)
+            said = told(result)
+            if result.code in (service.OK, service.NOTHING):
+                return outcome.UNCLEAR, f"taken for good: {said}"
+            running = self.lab.host.sh("virsh -q list --name").split()
+            if running:
+                return outcome.SILENT, f"started from a damaged handover: {running}"
+            kept = self.lab.service.status().get("unrestored_vms", [])
+            missing = [guest.name for guest in self.lab.guests if guest.name not in kept]
+            if missing or "every" not in said and "no VM was started" not in said:
+                return outcome.SILENT, f"{missing} are not named: {said}"
+            return outcome.LOST, f"refused, memory kept, VMs named: {kept}"
+        finally:
+            self.handover.mend()
+
+
+DAMAGES = [
+    ("magic flipped", lambda h: h.flip(0), True),
+    ("header flipped", lambda h: h.flip(17), False),
+    ("host section flipped", lambda h: h.flip(h.host_section() + 30), True),
+    ("last byte flipped", lambda h: h.flip(h.total_size() - 1), False),
+    ("cut to nothing", lambda h: h.truncate(0), False),
+    ("cut in the header", lambda h: h.truncate(40), False),
+    ("cut in the host section", lambda h: h.truncate(h.total_size() - 8), True),
+]
+
+
+@contextlib.contextmanager
+def altered_page(lab, name, offset=64 << 20):
+    """One byte of a VM's RAM, where it lies while no kernel runs it; it is what it was again after."""
+    path = lab.host.sh(f"find {service.STORE} -path '*ram*' -type f -size +{200}M -name '*' | "
+                       f"grep $(virsh domuuid {name}) | head -1")
+    read = f"dd if={path} bs=1 skip={offset} count=1 status=none | od -An -tu1"
+    was = int(lab.host.sh(read))
+
+    def write(value):
+        lab.host.sh(f"printf '\\{value:03o}' | dd of={path} bs=1 seek={offset} conv=notrunc status=none")
+    write(was ^ 0xFF)
+    yield lambda: write(was)
+
+
+# Each is met by a restorer of its own, which leaves everything to the next.
+RESTORERS_END = [("find:kill", True), ("find:eio", False), ("restore:kill", True), ("restore:error", False)]
+# The restorer that these meet restores; the next one ends what it left.
+RESTORES = [
+    ("restore@vm1:eio", (outcome.RECOVERABLE,)), ("restore@vm1:kill", ()), ("retrieve@vm1:enomem", (outcome.RECOVERABLE,)),
+    ("resume:kill", NEW), ("resume:error", NEW), ("announce@vm1:error", NEW), ("release@vm1:eio", NEW), ("release@vm1:kill", NEW),
+    ("finish:kill", NEW), ("restore:kill-libvirt", ()), ("restore@vm1:kill-libvirt", ()), ("resume:kill-libvirt", ()),
+    ("resume:kill-qemu=vm1", GONE),
+]
+
+
+# --- Updates that end otherwise than by a restorer of ours: each a jump.
+
+def reset_in_the_jump(lab, watch):
+    """The host's reset button, as the new kernel begins."""
+    host = lab.host
+    begin, old = host.emulator.now(), host.boot_id()
+    host.agent.start(f"{service.PROGRAM} update {host.flavor.newer.arguments} > {service.UPDATE_LOG} 2>&1")
+    wait_until(lambda: any("Linux version" in text for _, text in host.emulator.console(begin)), 180, "the new kernel begins",
+               interval=0.05)
+    with Qmp(host.emulator.qmp_path) as monitor:
+        monitor.call("system_reset")
+    host.wait_for_new_boot(old, BOOT_S)
+    return after_a_reset(lab)
+
+
+def panic_before_init(lab, watch):
+    """The new kernel finds no root file system and panics; panic=-1 resets the host."""
+    host = lab.host
+    old = host.boot_id()
+    host.agent.start(f"{service.PROGRAM} update {host.flavor.newer.arguments} --append rdinit=/none > {service.UPDATE_LOG} 2>&1")
+    host.wait_for_new_boot(old, 2 * BOOT_S)
+    return after_a_reset(lab)
+
+
+def after_a_reset(lab):
+    """The emulator boots the older kernel then, as a firmware would its default."""
+    lab.host.wait_for_boot()
+    lab.service.wait_for_restore()
+    result = lab.service.call("report")
+    return f"{result.out}{result.err}{lab.host.run(f'cat {service.UPDATE_LOG}').out}"
+
+
+def reset_and_memory_lost(lab, watch):
+    """The same on a host whose reset loses its memory: the file system in preserved memory is made anew before anybody looks."""
+    host = lab.host
+    old = host.boot_id()
+    lab.service.update(host.flavor.newer, append=service.NO_RESTORE, wait_for_restore=False)
+    host.wait_for_boot()
+    assert host.boot_id() != old
+    host.sh("umount /var/lib/host-update/ram && mkfs.ext4 -q -F -b 4096 /dev/pmem0 && mount -o dax /dev/pmem0 /var/lib/host-update/ram")
+    return told(restore(lab))
+
+
+def clock_jumps(lab, watch):
+    """The wall clock is a day ahead when the restorer begins."""
+    lab.service.update(lab.host.flavor.newer, append=service.NO_RESTORE, wait_for_restore=False)
+    lab.host.wait_for_boot()
+    lab.host.sh("date -s tomorrow")
+    return told(restore(lab))
+
+
+def libvirtd_comes_late(lab, watch):
+    """It is down when the restorer begins, and comes up after a while."""
+    host = lab.host
+    lab.service.update(host.flavor.newer, append=service.NO_RESTORE, wait_for_restore=False)
+    host.wait_for_boot()
+    host.sh("systemctl stop libvirtd.socket libvirtd-ro.socket libvirtd-admin.socket libvirtd; systemctl mask --runtime libvirtd")
+    pid = host.agent.start(f"exec {service.PROGRAM} restore 2>&1")
+    time.sleep(15)
+    host.sh("systemctl unmask --runtime libvirtd; systemctl start libvirtd")
+    ended = wait_until(lambda: host.agent.poll(pid), 400, "the restorer has ended")
+    return f"exit {ended[0]}: {ended[1]}"
+
+
+JUMPS = [
+    Case("hard reset in the jump", reset_in_the_jump, flavors=("dax",)),
+    Case("panic before init", panic_before_init, flavors=("dax",)),
+    Case("reset that loses memory", reset_and_memory_lost, GONE, flavors=("dax",)),
+    Case("the clock jumps", clock_jumps, NEW),
+    Case("libvirtd comes late", libvirtd_comes_late, NEW),
+]
