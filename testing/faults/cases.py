@@ -91,6 +91,12 @@ def killed_while_saving(lab, watch):
     return f"exit {ended[0]}: {ended[1]}" + told(lab.service.call("abort"))
 
 
+def kexec_refused(lab, watch):
+    """By the kernel itself; until the next boot."""
+    lab.host.sh("echo 1 > /proc/sys/kernel/kexec_load_disabled")
+    return update(lab)
+
+
 def qemu_dies(lab, watch):
     return update(lab, fault="save@vm1:kill-qemu")
 
@@ -118,6 +124,7 @@ BEFORE = [
     Case("another memmap", lambda lab, watch: update(lab, options="--append memmap=1G!5G"), OLD, flavors=("dax",)),
     Case("a second update", second_update, OLD),
     Case("QEMU dies in the save", qemu_dies, GONE),
+    Case("the kernel refuses kexec", kexec_refused, OLD),  # The last one: it stays so.
 ]
 
 
@@ -216,6 +223,22 @@ def panic_before_init(lab, watch):
     return after_a_reset(lab)
 
 
+def panic_in_the_restorer(lab, point):
+    """The new kernel panics while the restorer stands at `point`."""
+    host = lab.host
+    lab.service.update(host.flavor.newer, append=service.NO_RESTORE, wait_for_restore=False)
+    host.wait_for_boot()
+    old = host.boot_id()
+    log = "/root/restore.log"
+    host.agent.start(f"HOST_UPDATE_FAULT={point}:stall {service.FAULTY} restore > {log} 2>&1")
+    wait_until(lambda: "fault at" in host.run(f"cat {log}").out, 300, f"the restorer stands at {point}")
+    host.sh("sync")
+    time.sleep(3)  # VMs that run write on.
+    host.agent.start("echo 1 > /proc/sys/kernel/sysrq; echo c > /proc/sysrq-trigger")
+    host.wait_for_new_boot(old, 2 * BOOT_S)
+    return after_a_reset(lab)
+
+
 def after_a_reset(lab):
     """The emulator boots the older kernel then, as a firmware would its default."""
     lab.host.wait_for_boot()
@@ -259,6 +282,9 @@ def libvirtd_comes_late(lab, watch):
 JUMPS = [
     Case("hard reset in the jump", reset_in_the_jump, flavors=("dax",)),
     Case("panic before init", panic_before_init, flavors=("dax",)),
+    Case("panic before a VM is restored", lambda lab, watch: panic_in_the_restorer(lab, "restore"), NEW, flavors=("dax",)),
+    # What they were restored from is stale then: they must not be started from it again.
+    Case("panic after VMs ran on", lambda lab, watch: panic_in_the_restorer(lab, "resume"), GONE, flavors=("dax",)),
     Case("reset that loses memory", reset_and_memory_lost, GONE, flavors=("dax",)),
     Case("the clock jumps", clock_jumps, NEW),
     Case("libvirtd comes late", libvirtd_comes_late, NEW),

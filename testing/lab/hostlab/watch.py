@@ -37,17 +37,18 @@ class Look:
 
 def look(host, names):
     """All of it in one command: each costs the emulated host a second."""
-    out = host.sh(
+    out = host.run(
         "echo $(cat /proc/sys/kernel/random/boot_id) $(uname -r) $(cat /sys/kernel/kexec_loaded); "
         f"for d in {' '.join(names)}; do p=$(cat /run/libvirt/qemu/$d.pid 2>/dev/null); "
         "echo \"@@ $d|$(virsh domstate $d 2>/dev/null | head -1)|$p $(test -n \"$p\" && cut -d' ' -f22 /proc/$p/stat 2>/dev/null)\"; "
-        f"tail -c {TAIL} {lab_guests.LOG_FOLDER}/$d.log; echo; done")
+        f"tail -c {TAIL} {lab_guests.LOG_FOLDER}/$d.log; echo; done").check().out
     head, *parts = re.split(r"^@@ ", out, flags=re.MULTILINE)
     boot_id, kernel, staged = head.split()
     vms = {}
     for part in parts:
         first, _, text = part.partition("\n")
         name, state, process = first.split("|")
+        text = text[:-1]  # The newline of `echo`: the guest may be in the middle of its last line.
         vms[name] = Vm(state, process.strip(), Console(text[text.find("\n"):] if len(text) >= TAIL else text))
     return Look(boot_id, kernel, staged == "1", vms)
 
@@ -172,7 +173,8 @@ class Watch:
         for name in names:
             result = self.lab.service.call(f"restore --retry {name}", timeout=300)
             if result.code != service.OK:
-                said.append(f"{name}: {(result.out + result.err).strip()[-300:]}")
+                errors = [line for line in result.err.splitlines() if name in line]
+                said.append(f"{name}: {(errors or [result.out])[-1].strip()[:400]}")
         if said:
             return outcome.LOST, f"named, and no retry helps: {said}"
         wrong = self.verified(names)[1]
