@@ -242,7 +242,7 @@ absl::Status FakeHypervisor::Resume(const VmRef& ref, bool run, absl::Time) {
 
 absl::Status FakeHypervisor::Restore(const RestorableVm& restorable,
                                      absl::Time) {
-  std::lock_guard lock(mutex_);
+  std::unique_lock lock(mutex_);
   LU_ASSIGN_OR_RETURN(Vm * vm, Enter("Restore", restorable.ref));
   started_.push_back("Restore " + restorable.ref.name);
   if (vm->info.state != VmState::kOff) {
@@ -263,9 +263,12 @@ absl::Status FakeHypervisor::Restore(const RestorableVm& restorable,
   vm->loaded_state = restorable.saved.device_state;
   vm->process = {.pid = ++next_pid_, .started = 1};
   vm->info.state = VmState::kPaused;
+  // Who is called may never come back, as one that is killed does not.
+  lock.unlock();
   absl::Status ready = restorable.before_it_may_run
                            ? restorable.before_it_may_run()
                            : absl::OkStatus();
+  lock.lock();
   // "LetRun": what comes of telling it to run.
   if (ready.ok() && restorable.was_running) {
     ready = Enter("LetRun", restorable.ref).status();

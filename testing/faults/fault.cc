@@ -29,6 +29,8 @@ constexpr FaultPointInfo kPoints[] = {
     {FaultPoint::kRetrieveRam, "retrieve", Phase::kRestore, Info::kVm, false},
     {FaultPoint::kRestoreVm, "restore", Phase::kRestore, Info::kVm, true},
     {FaultPoint::kAnnounceVm, "announce", Phase::kResume, Info::kVm, true},
+    {FaultPoint::kMark, "mark", Phase::kRestore, Info::kVm, false},
+    {FaultPoint::kMarked, "marked", Phase::kRestore, Info::kVm, false},
     {FaultPoint::kReleaseVm, "release", Phase::kResume, Info::kVm, false},
 
     {FaultPoint::kBegin, "begin", Phase::kPrepare, Info::kHost, false},

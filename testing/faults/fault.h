@@ -42,6 +42,8 @@ enum class FaultPoint {
   kUndoVm,
   kRetrieveRam,
   kRestoreVm,
+  kMark,    // It is paused, and not marked yet as one that runs on.
+  kMarked,  // It is marked, and does not run yet.
   kAnnounceVm,
   kReleaseVm,
   // At a call for the host.

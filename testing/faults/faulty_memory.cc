@@ -63,6 +63,19 @@ class FaultyMemory::Incoming final : public IncomingPreservation {
     LU_RETURN_IF_ERROR(Meet(FaultPoint::kRetrieveRam, vm_uuid));
     return real_->RetrieveRam(vm_uuid, block, ram);
   }
+  absl::Status MarkResumed(absl::string_view vm_uuid,
+                           const std::string& kernel) override {
+    LU_RETURN_IF_ERROR(Meet(FaultPoint::kMark, vm_uuid));
+    LU_RETURN_IF_ERROR(real_->MarkResumed(vm_uuid, kernel));
+    return Meet(FaultPoint::kMarked, vm_uuid);
+  }
+  absl::Status UnmarkResumed(absl::string_view vm_uuid) override {
+    return real_->UnmarkResumed(vm_uuid);
+  }
+  absl::StatusOr<std::optional<ResumeMark>> FindResumeMark(
+      absl::string_view vm_uuid) override {
+    return real_->FindResumeMark(vm_uuid);
+  }
   absl::Status Release(absl::string_view vm_uuid) override {
     LU_RETURN_IF_ERROR(Meet(FaultPoint::kReleaseVm, vm_uuid));
     return real_->Release(vm_uuid);
