@@ -150,6 +150,22 @@ INSTANTIATE_TEST_SUITE_P(
         Cycle{"PauseAndSaveOnLuo", FakeHost::Backend::kLuo, false}),
     [](const auto& param_info) { return std::string(param_info.param.name); });
 
+TEST(HistoryTest, ReportsAreTheOwnersAlone) {
+  FakeHost host;
+  const std::string& state = host.deps().paths.state_dir;
+  UpdateReport report;
+  report.set_update_id("an-update");
+  ASSERT_THAT(WriteReport(state, report), IsOk());
+  using std::filesystem::perms;
+  for (const char* name :
+       {"/history", "/history/an-update.json", "/history/last"}) {
+    EXPECT_EQ(std::filesystem::status(state + name).permissions() &
+                  (perms::group_all | perms::others_all),
+              perms::none)
+        << name;
+  }
+}
+
 TEST(HistoryTest, ForgetsTheOldestFailuresAndNothingElse) {
   FakeHost host;
   const std::string& state = host.deps().paths.state_dir;

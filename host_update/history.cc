@@ -1,6 +1,9 @@
 #include "host_update/history.h"
 
+#include <sys/stat.h>
+
 #include <algorithm>
+#include <cerrno>
 #include <filesystem>
 #include <string>
 #include <system_error>
@@ -45,12 +48,17 @@ absl::Status WriteReport(const std::string& state_dir,
         absl::StrCat("no update id: \"", report.update_id(), "\""));
   }
   std::error_code error;
-  std::filesystem::create_directories(HistoryDir(state_dir), error);
+  std::filesystem::create_directories(state_dir, error);
+  // What VMs are called and how they stand is root's business.
+  if (mkdir(HistoryDir(state_dir).c_str(), 0700) != 0 && errno != EEXIST) {
+    return absl::ErrnoToStatus(errno,
+                               absl::StrCat("make ", HistoryDir(state_dir)));
+  }
   LU_ASSIGN_OR_RETURN(const std::string json, ToJson(report));
   LU_RETURN_IF_ERROR(WriteFileAtomically(
-      ReportPath(state_dir, report.update_id()), json, 0644));
+      ReportPath(state_dir, report.update_id()), json, 0600));
   return WriteFileAtomically(absl::StrCat(HistoryDir(state_dir), "/last"),
-                             report.update_id(), 0644);
+                             report.update_id(), 0600);
 }
 
 absl::StatusOr<UpdateReport> ReadReport(const std::string& state_dir,

@@ -13,6 +13,7 @@
 #include "base/file.h"
 #include "base/status_macros.h"
 #include "state_preserve/names.h"
+#include "state_preserve/scrub.h"
 
 namespace live_update {
 namespace {
@@ -62,7 +63,7 @@ absl::StatusOr<std::unique_ptr<DaxIncoming>> DaxIncoming::Open(
                       OpenDirectoryAt(incoming->incoming_, update_id));
   LU_ASSIGN_OR_RETURN(const bool has_ram, ExistsAt(set, kRamName));
   if (!has_ram) {
-    LU_RETURN_IF_ERROR(RemoveTreeAt(incoming->incoming_, update_id));
+    LU_RETURN_IF_ERROR(RemoveSet(incoming->incoming_, update_id));
     return nullptr;
   }
   LU_ASSIGN_OR_RETURN(incoming->ram_, OpenDirectoryAt(set, kRamName));
@@ -186,9 +187,10 @@ absl::Status DaxIncoming::Release(absl::string_view vm_uuid) {
 absl::Status DaxIncoming::Discard(absl::string_view vm_uuid) {
   LU_RETURN_IF_ERROR(CheckUuid(vm_uuid));
   const std::string uuid(vm_uuid);
-  LU_RETURN_IF_ERROR(RemoveTreeAt(ram_, uuid));
+  LU_RETURN_IF_ERROR(ScrubTreeAt(ram_, uuid));
   LU_RETURN_IF_ERROR(Sync(ram_));
   // The same memory's names from an update before.
+  LU_RETURN_IF_ERROR(ScrubRunning(running_, uuid));
   return CollectRunning(running_, uuid).status();
 }
 
@@ -202,7 +204,7 @@ absl::StatusOr<bool> DaxIncoming::FinishIfEmpty() {
     if (errno == ENOTEMPTY || errno == EEXIST) return false;
     return absl::ErrnoToStatus(errno, absl::StrCat("finish ", update_id_));
   }
-  LU_RETURN_IF_ERROR(RemoveTreeAt(incoming_, update_id_));
+  LU_RETURN_IF_ERROR(RemoveSet(incoming_, update_id_));
   LU_RETURN_IF_ERROR(Sync(incoming_));
   return true;
 }

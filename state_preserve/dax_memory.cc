@@ -17,6 +17,7 @@
 #include "state_preserve/dax_incoming.h"
 #include "state_preserve/dax_outgoing.h"
 #include "state_preserve/names.h"
+#include "state_preserve/scrub.h"
 
 namespace live_update {
 namespace {
@@ -105,8 +106,8 @@ absl::Status DaxMemory::DiscardStaleOutgoing() {
     LU_RETURN_IF_ERROR(DiscardSet(*store_, store_->root, kOutgoingName));
   }
   // What was cut off before it had its name, or after it had lost it.
-  LU_RETURN_IF_ERROR(RemoveTreeAt(store_->root, kOutgoingNewName));
-  return RemoveTreeAt(store_->root, kDiscardedName);
+  LU_RETURN_IF_ERROR(RemoveSet(store_->root, kOutgoingNewName));
+  return RemoveSet(store_->root, kDiscardedName);
 }
 
 absl::StatusOr<bool> DaxMemory::HasHandover() {
@@ -192,9 +193,8 @@ absl::Status DaxMemory::RemoveCopy(absl::string_view vm_uuid) {
   if (absl::IsNotFound(copies.status())) return absl::OkStatus();
   LU_RETURN_IF_ERROR(copies.status());
   const std::string name(vm_uuid);
-  if (unlinkat(copies->get(), name.c_str(), 0) != 0 && errno != ENOENT) {
-    return absl::ErrnoToStatus(errno, absl::StrCat("remove the copy ", name));
-  }
+  LU_RETURN_IF_ERROR(
+      Annotate(ScrubAndUnlink(*copies, name), "remove the copy"));
   LU_RETURN_IF_ERROR(Sync(*copies));
   // Only if it was the last one.
   (void)unlinkat(store_->root.get(), kCopiesName, AT_REMOVEDIR);

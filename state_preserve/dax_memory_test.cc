@@ -16,6 +16,7 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "base/file.h"
 #include "base/status_macros.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
@@ -588,8 +589,8 @@ TEST_P(DaxMemoryIncomingTest, DiscardFreesTheMemoryUnderAllItsNames) {
   EXPECT_FALSE(fs::exists(RunningPath()));
   ASSERT_OK_AND_ASSIGN(const bool finished, incoming_->FinishIfEmpty());
   EXPECT_TRUE(finished);
-  // The image outlives its file while it is looked at.
-  EXPECT_EQ(incoming_->image()[0], 'u');
+  // The image's mapping outlives its file; there is nothing in it any more.
+  EXPECT_EQ(incoming_->image()[0], 0);
 }
 
 TEST_P(DaxMemoryIncomingTest, RefusesUuidsThatAreNone) {
@@ -682,6 +683,82 @@ TEST_P(DaxMemoryIncomingTest, ASetThatCannotBeOpenedDoesNotHideTheOthers) {
 }
 
 // --- Open ---
+
+// Looks at a file when its name is gone, without being a user of it before.
+class Bystander {
+ public:
+  explicit Bystander(const std::string& path)
+      : fd_(open(path.c_str(), O_PATH | O_CLOEXEC)) {
+    EXPECT_TRUE(fd_.ok()) << path;
+  }
+  std::string Contents() const {
+    return ReadFile(absl::StrCat("/proc/self/fd/", fd_.get()), 4 << 20)
+        .value_or("can't be read");
+  }
+
+ private:
+  const UniqueFd fd_;
+};
+
+TEST_P(DaxMemoryTest, ADiscardedVmsMemoryIsOverwritten) {
+  (void)HandOver(memory_.get(), "u1", kWeb, "a guest's secret");
+  ASSERT_OK_AND_ASSIGN(const auto incoming, Boot("boot-2")->Retrieve());
+  const Bystander ram(
+      StorePath(absl::StrCat("incoming/u1/ram/", kWeb, "/pc.ram")));
+  EXPECT_THAT(ram.Contents(), HasSubstr("a guest's secret"));
+  EXPECT_THAT(incoming->Discard(kWeb), IsOk());
+  EXPECT_EQ(ram.Contents(), std::string(kRamBytes, 0));
+}
+
+TEST_P(DaxMemoryTest, SoItIsUnderTheNameOfAnUpdateBefore) {
+  const PreservedRam first = HandOver(memory_.get(), "u1", kWeb, "secret");
+  auto second_boot = Boot("boot-2");
+  ASSERT_OK_AND_ASSIGN(const auto restored, second_boot->Retrieve());
+  {
+    ASSERT_OK_AND_ASSIGN(const UniqueFd ram,
+                         restored->RetrieveRam(kWeb, "pc.ram", first));
+    EXPECT_THAT(restored->Release(kWeb), IsOk());
+    ASSERT_OK_AND_ASSIGN(const auto outgoing, second_boot->Begin("u2"));
+    EXPECT_THAT(outgoing->PreserveRam(kWeb, "pc.ram", ram), IsOk());
+  }
+  ASSERT_OK_AND_ASSIGN(const auto incoming, Boot("boot-3")->Retrieve());
+  const Bystander ram(StorePath(absl::StrCat("running/", kWeb, "/pc.ram")));
+  EXPECT_THAT(incoming->Discard(kWeb), IsOk());
+  EXPECT_EQ(ram.Contents(), std::string(kRamBytes, 0));
+}
+
+TEST_P(DaxMemoryTest, AnUpdateTakenBackOverwritesItsImageAndNoGuestsRam) {
+  const UniqueFd guest = MakeGuestRam("web", "the guest runs on");
+  ASSERT_OK_AND_ASSIGN(const auto outgoing, memory_->Begin("u1"));
+  EXPECT_THAT(outgoing->PreserveRam(kWeb, "pc.ram", guest), IsOk());
+  ASSERT_OK_AND_ASSIGN(const absl::Span<uint8_t> area,
+                       outgoing->ReserveStateArea(kAreaBytes));
+  area[kAreaBytes - 1] = 's';
+  const Bystander image(StorePath("outgoing/handover"));
+  // Mapped by this very process still.
+  EXPECT_THAT(memory_->DiscardStaleOutgoing(), IsOk());
+  EXPECT_EQ(image.Contents(), std::string(kAreaBytes, 0));
+  EXPECT_EQ(ContentsOf(guest, 17), "the guest runs on");
+}
+
+TEST_P(DaxMemoryTest, AFinishedUpdateOverwritesItsImage) {
+  (void)HandOver(memory_.get(), "u1", kWeb, "guest");
+  ASSERT_OK_AND_ASSIGN(const auto incoming, Boot("boot-2")->Retrieve());
+  const Bystander image(StorePath("incoming/u1/handover"));
+  EXPECT_THAT(image.Contents(), HasSubstr("u1"));
+  EXPECT_THAT(incoming->Release(kWeb), IsOk());
+  ASSERT_OK_AND_ASSIGN(const bool finished, incoming->FinishIfEmpty());
+  EXPECT_TRUE(finished);
+  EXPECT_EQ(image.Contents(), std::string(kAreaBytes, 0));
+}
+
+TEST_P(DaxMemoryTest, ARemovedCopyIsOverwritten) {
+  ASSERT_OK_AND_ASSIGN(const std::string path, memory_->CopyPath(kWeb));
+  std::ofstream(path) << "all of it";
+  const Bystander copy(path);
+  EXPECT_THAT(memory_->RemoveCopy(kWeb), IsOk());
+  EXPECT_EQ(copy.Contents(), std::string(9, 0));
+}
 
 TEST_P(DaxMemoryTest, RefusesMemoryThatDoesNotOutliveTheKernel) {
   EXPECT_THAT(DaxMemory::Open({.mount = mount_, .boot_id = "boot-1"}),

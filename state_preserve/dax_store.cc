@@ -1,7 +1,6 @@
 #include "state_preserve/dax_store.h"
 
 #include <fcntl.h>
-#include <signal.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <unistd.h>
@@ -13,6 +12,7 @@
 #include "base/directory.h"
 #include "base/file.h"
 #include "base/status_macros.h"
+#include "state_preserve/scrub.h"
 
 namespace live_update {
 namespace {
@@ -42,20 +42,6 @@ absl::Status CheckDax(const DaxStore& store) {
       "make an ext4 or xfs file system on the /dev/pmem device that appears "
       "and "
       "mount it here with -o dax=always"));
-}
-
-// Whether `fd`, open for reading only, is the one open file description of its
-// file. A write lease is granted only then; a mapping counts, as it keeps the
-// description that it was made of.
-absl::StatusOr<bool> IsOnlyUser(const UniqueFd& fd) {
-  // Whoever opens the file while we hold the lease makes the kernel signal us:
-  // not with SIGIO, which kills, but with one that is ignored by default.
-  if (fcntl(fd.get(), F_SETSIG, SIGURG) != 0) {
-    return absl::ErrnoToStatus(errno, "F_SETSIG");
-  }
-  if (fcntl(fd.get(), F_SETLEASE, F_WRLCK) == 0) return true;
-  if (errno == EAGAIN) return false;
-  return absl::ErrnoToStatus(errno, "F_SETLEASE");
 }
 
 absl::StatusOr<uint64_t> UnlinkIfUnused(const UniqueFd& directory,
@@ -126,17 +112,27 @@ absl::StatusOr<OutgoingSet> FindOutgoing(const DaxStore& store) {
                                    : OutgoingSet::kOfAnotherBoot;
 }
 
+absl::Status RemoveSet(const UniqueFd& parent, const std::string& name) {
+  absl::StatusOr<UniqueFd> set = OpenDirectoryAt(parent, name);
+  if (absl::IsNotFound(set.status())) return absl::OkStatus();
+  if (set.ok()) {
+    // No VM runs on the image; that we have it mapped does not matter.
+    LU_RETURN_IF_ERROR(ScrubAndUnlink(*set, kHandoverName, ScrubOpen::kYes));
+  }
+  return ScrubTreeAt(parent, name);
+}
+
 absl::Status DiscardSet(const DaxStore& store, const UniqueFd& parent,
                         const std::string& name) {
   // What an earlier call was at when it was cut off.
-  LU_RETURN_IF_ERROR(RemoveTreeAt(store.root, kDiscardedName));
+  LU_RETURN_IF_ERROR(RemoveSet(store.root, kDiscardedName));
   const absl::Status renamed =
       RenameAt(parent, name, store.root, kDiscardedName);
   if (absl::IsNotFound(renamed)) return absl::OkStatus();
   LU_RETURN_IF_ERROR(renamed);
   LU_RETURN_IF_ERROR(Sync(parent));
   LU_RETURN_IF_ERROR(Sync(store.root));
-  return RemoveTreeAt(store.root, kDiscardedName);
+  return RemoveSet(store.root, kDiscardedName);
 }
 
 absl::StatusOr<uint64_t> FreeBytesOf(const DaxStore& store) {
@@ -145,6 +141,29 @@ absl::StatusOr<uint64_t> FreeBytesOf(const DaxStore& store) {
     return absl::ErrnoToStatus(errno, absl::StrCat("statvfs ", store.path));
   }
   return static_cast<uint64_t>(file_system.f_bavail) * file_system.f_frsize;
+}
+
+absl::Status ScrubRunning(const UniqueFd& running, const std::string& vm_uuid) {
+  absl::StatusOr<UniqueFd> directory = OpenDirectoryAt(running, vm_uuid);
+  if (absl::IsNotFound(directory.status())) return absl::OkStatus();
+  if (!directory.ok()) return directory.status();
+  LU_ASSIGN_OR_RETURN(const std::vector<std::string> names,
+                      ListDirectory(*directory));
+  for (const std::string& name : names) {
+    // Only what is nobody's: to see that, it is opened and closed again.
+    {
+      const UniqueFd fd(openat(directory->get(), name.c_str(),
+                               O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK));
+      if (!fd.ok() && errno == EWOULDBLOCK) continue;
+      if (!fd.ok()) {
+        return absl::ErrnoToStatus(errno, absl::StrCat("open ", name));
+      }
+      LU_ASSIGN_OR_RETURN(const bool unused, IsOnlyUser(fd));
+      if (!unused) continue;
+    }
+    LU_RETURN_IF_ERROR(ScrubAndUnlink(*directory, name));
+  }
+  return absl::OkStatus();
 }
 
 absl::StatusOr<uint64_t> CollectRunning(const UniqueFd& running,

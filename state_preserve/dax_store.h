@@ -70,6 +70,10 @@ enum class OutgoingSet { kNone, kOfThisBoot, kOfAnotherBoot };
 // kDataLoss: there is one, but not as Begin() makes it.
 absl::StatusOr<OutgoingSet> FindOutgoing(const DaxStore& store);
 
+// Removes `name` in `parent`, a set that is of no use to anyone, or none. What
+// it held is not left in free blocks (scrub.h).
+absl::Status RemoveSet(const UniqueFd& parent, const std::string& name);
+
 // Removes `name` in `parent`, a set or none, such that it is gone as a whole if
 // this is cut off. OK if there is none.
 absl::Status DiscardSet(const DaxStore& store, const UniqueFd& parent,
@@ -77,6 +81,10 @@ absl::Status DiscardSet(const DaxStore& store, const UniqueFd& parent,
 
 // Bytes free in the file system.
 absl::StatusOr<uint64_t> FreeBytesOf(const DaxStore& store);
+
+// Overwrites and unlinks running/<vm_uuid>/*, as far as nobody has the files
+// open: of a VM that is given up.
+absl::Status ScrubRunning(const UniqueFd& running, const std::string& vm_uuid);
 
 // Unlinks running/<vm_uuid>/* as far as nobody has the files open, in any
 // process, as a descriptor or mapped. Returns the bytes that were freed.

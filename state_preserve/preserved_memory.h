@@ -89,8 +89,9 @@ class IncomingPreservation {
   // The name of this set: the update id under which it was begun.
   virtual const std::string& update_id() const = 0;
 
-  // The handover image, as it lies in preserved memory. Hostile bytes; lives as
-  // long as this object. Empty if the update was cut off before there was one.
+  // The handover image, as it lies in preserved memory. Hostile bytes; mapped
+  // as long as this object lives, but overwritten by a FinishIfEmpty() that
+  // removes the set. Empty if the update was cut off before there was one.
   virtual absl::Span<const uint8_t> image() const = 0;
 
   // The VMs whose RAM this set still protects, sorted, whatever the image says
