@@ -21,6 +21,7 @@
 #include "host_update/prepare.h"
 #include "host_update/save.h"
 #include "host_update/set_aside.h"
+#include "host_update/underway.h"
 #include "host_update/undo.h"
 #include "loader/kernel_facts.h"
 
@@ -83,7 +84,7 @@ HookContext ContextOf(const UpdateRequest& request, const CheckedHost& checked,
 }
 
 // Guests and host learn that the pause comes next; the journal, which guests
-// were told.
+// were told; the disk, whose VMs are at stake.
 absl::Status TellOfPause(PreparedUpdate& update, const HookContext& hooks,
                          Journal& journal, const Dependencies& deps) {
   for (const PreparedVm& vm : update.vms) {
@@ -94,6 +95,7 @@ absl::Status TellOfPause(PreparedUpdate& update, const HookContext& hooks,
   }
   NotifyGuests(update.vms, journal, deps);
   LU_RETURN_IF_ERROR(WriteJournal(deps.paths.run_dir, journal));
+  LU_RETURN_IF_ERROR(NoteUnderway(journal, update.host, deps.paths.state_dir));
   return RunHooks(HookKind::kPrePause, hooks, deps);
 }
 

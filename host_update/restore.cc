@@ -8,6 +8,7 @@
 #include <cerrno>
 #include <filesystem>
 #include <memory>
+#include <optional>
 #include <string>
 #include <system_error>
 #include <utility>
@@ -32,6 +33,7 @@
 #include "host_update/restore_vm.h"
 #include "host_update/set_aside.h"
 #include "host_update/spans.h"
+#include "host_update/underway.h"
 #include "host_update/unrestored.h"
 #include "state_preserve/handover_reader.h"
 
@@ -212,6 +214,21 @@ void SettleVms(const std::vector<std::pair<int, IncomingVm>>& vms,
   });
 }
 
+// Of an update that ended in a boot without its handover. Told once.
+absl::StatusOr<std::optional<UpdateReport>> ReportLost(
+    const HostFacts& host, const Dependencies& deps) {
+  LU_ASSIGN_OR_RETURN(
+      const std::vector<VmInfo> vms,
+      deps.hypervisor->List(absl::Now() + deps.limits.first_answer));
+  LU_ASSIGN_OR_RETURN(const std::optional<UpdateReport> lost,
+                      FindLostUpdate(host, vms, deps.paths.state_dir));
+  if (!lost.has_value()) return lost;
+  LogError(lost->reason());
+  LU_RETURN_IF_ERROR(WriteReport(deps.paths.state_dir, *lost));
+  LU_RETURN_IF_ERROR(ForgetUnderway(deps.paths.state_dir));
+  return lost;
+}
+
 // A VM whose QEMU has ended since it was restored: nobody else says so, and
 // what it was restored from may be given up.
 void NoteEnded(const Dependencies& deps, UpdateReport& report) {
@@ -256,8 +273,10 @@ absl::StatusOr<UpdateReport> RestoreAll(const ClockSample& first_line,
   absl::StatusOr<std::unique_ptr<IncomingPreservation>> incoming =
       FindHandover(last_restored, deps);
   if (absl::IsNotFound(incoming.status())) {
+    LU_ASSIGN_OR_RETURN(const auto lost, ReportLost(host, deps));
     LU_ASSIGN_OR_RETURN(const auto leave_off, ProtectedVms(deps));
     GiveAutostartBack(leave_off, deps);
+    if (lost.has_value()) return *lost;
     return incoming.status();
   }
   if (!incoming.ok()) return incoming.status();
@@ -339,6 +358,7 @@ absl::StatusOr<UpdateReport> RestoreAll(const ClockSample& first_line,
   GiveAutostartBack(leave_off, deps);
   ConcludeReport(report);
   LU_RETURN_IF_ERROR(WriteReport(deps.paths.state_dir, report));
+  LU_RETURN_IF_ERROR(ForgetUnderway(deps.paths.state_dir));
   // An empty set is in nobody's way: the next update removes it.
   if (absl::Status status = (*incoming)->FinishIfEmpty().status();
       !status.ok()) {

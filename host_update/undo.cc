@@ -16,6 +16,7 @@
 #include "host_update/policy.h"
 #include "host_update/restart_vmm.h"
 #include "host_update/set_aside.h"
+#include "host_update/underway.h"
 
 namespace live_update {
 
@@ -109,6 +110,12 @@ UndoResult UndoUpdate(const Journal& journal, const Dependencies& deps) {
               "; try `host-update abort`, then ", HowToStart(vm, deps)));
         }
       });
+  if (absl::Status status = journal.has_restart()
+                                ? absl::OkStatus()
+                                : ForgetUnderway(deps.paths.state_dir);
+      !status.ok()) {
+    result.left_over.emplace_back(status.message());
+  }
   // Before the journal goes: who dies in between has it done again.
   if (journal.hooks_begun()) {
     TellGuestsOfReturn(journal, deps);

@@ -133,6 +133,12 @@ void FakeHost::Kexec(double seconds) {
   OpenMemory();
 }
 
+void FakeHost::ResetLosingMemory() {
+  memory_ = nullptr;  // Closes sessions, which the kernel then drops.
+  std::filesystem::remove_all(dir_ + "/ram/host-update");
+  Kexec(/*seconds=*/60);
+}
+
 void FakeHost::NextProcess() {
   memory_ = nullptr;
   OpenMemory();

@@ -39,6 +39,9 @@ class FakeHost {
   // The next kernel: another boot id, nothing in /run, no VM, no staged kernel.
   void Kexec(double seconds);
 
+  // A reset after which nothing is left of what was preserved.
+  void ResetLosingMemory();
+
   // The process of this program ends, however: the next one opens preserved
   // memory anew.
   void NextProcess();

@@ -38,6 +38,8 @@ const char* ResultSentence(UpdateReport::Result result) {
       return "updated, but not every VM is restored";
     case UpdateReport::HANDOVER_REFUSED:
       return "new kernel, but the handover was refused: no VM was restored";
+    case UpdateReport::LOST:
+      return "the host went down in it, and its VMs are lost";
     case UpdateReport::FAILED_UNHARMED:
       return "failed before the kexec: every VM runs as before";
     case UpdateReport::FAILED_RESUME:
