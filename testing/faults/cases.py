@@ -206,7 +206,7 @@ def reset_in_the_jump(lab, watch):
     host = lab.host
     begin, old = host.emulator.now(), host.boot_id()
     host.agent.start(f"{service.PROGRAM} update {host.flavor.newer.arguments} > {service.UPDATE_LOG} 2>&1")
-    wait_until(lambda: any("Linux version" in text for _, text in host.emulator.console(begin)), 180, "the new kernel begins",
+    wait_until(lambda: any("Starting new kernel" in text for _, text in host.emulator.console(begin)), 240, "the old kernel jumps",
                interval=0.05)
     with Qmp(host.emulator.qmp_path) as monitor:
         monitor.call("system_reset")

@@ -28,6 +28,7 @@ namespace live_update::testing {
 namespace {
 
 constexpr absl::Duration kShort = absl::Milliseconds(60);
+constexpr absl::Duration kSync = absl::Milliseconds(500);
 constexpr char kOther[] = "other";  // The VM that is not carried in place.
 
 std::string MemoryOf(const std::string& name) {
@@ -86,16 +87,26 @@ class Run {
                              },
                          .kill_libvirt = [] {},
                          .delay = absl::Milliseconds(5),
-                         .stall = 2 * kShort,
+                         .stall = 2 * kSync,
                          .outage = kShort})) {
     for (int i = 1; i <= sweep_case.vms; ++i) {
       const std::string name = absl::StrCat("vm", i);
       Add(name, i == 3 ? VmState::kPaused : VmState::kRunning);
     }
     if (sweep_case.vms > 1) Add(kOther, VmState::kRunning);
+    // Only what is to be waited for in vain is short: this machine may be busy.
     TimeLimits& limits = host_->deps().limits;
-    limits.call = limits.pause = limits.save = limits.sync = limits.resume =
-        limits.restore = limits.first_answer = kShort;
+    const FaultPoint point = sweep_case.fault.point;
+    if (sweep_case.fault.action == FaultAction::kStall) {
+      limits.pause = limits.save = limits.resume = limits.restore = kShort;
+    }
+    if (point == FaultPoint::kFlush || point == FaultPoint::kSeal) {
+      limits.sync = kSync;
+    }
+    if (sweep_case.fault.action == FaultAction::kStall &&
+        point == FaultPoint::kAnnounceVm) {
+      limits.call = kShort;
+    }
   }
 
   SweepRow Go() {
@@ -129,7 +140,9 @@ class Run {
     auto seams = std::make_shared<FaultySeams>(*deps, injector_.get());
     const bool ended = process_.Run([deps, work] { work(*deps); });
     // Other threads of a killed process come to rest at their next call.
-    if (!ended) absl::SleepFor(3 * kShort);
+    const bool waits_for_flush = case_.fault.point == FaultPoint::kFlush ||
+                                 case_.fault.point == FaultPoint::kSeal;
+    if (!ended) absl::SleepFor(waits_for_flush ? 3 * kSync : 5 * kShort);
     seams->memory()->LetGo();
     if (!ended) kept_for_the_killed_.push_back({deps, seams});
     return ended;
@@ -268,7 +281,7 @@ class Run {
   bool NextUpdateWorks() {
     host_->NextProcess();
     host_->kexec().Boot();
-    const LiveUpdateResult left = LiveUpdate(host_->Request(), host_->deps());
+    const LiveUpdateResult left = LiveUpdate(Request(), host_->deps());
     if (!left.status.ok()) {
       Say(absl::StrCat("the next update: ", left.status.message()));
       return false;
