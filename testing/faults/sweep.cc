@@ -72,23 +72,37 @@ class Process {
   std::shared_ptr<State> state_;
 };
 
+// What threads of a killed process, and calls that were waited for in vain, may
+// still touch: it stays.
+struct Remains {
+  std::shared_ptr<Dependencies> deps;
+  std::shared_ptr<FaultySeams> seams;
+  std::shared_ptr<FaultInjector> injector;
+};
+
+void Keep(Remains remains) {
+  static auto* const kept = new std::vector<Remains>;
+  kept->push_back(std::move(remains));
+}
+
 // A host under one fault.
 class Run {
  public:
   explicit Run(const SweepCase& sweep_case)
       : case_(sweep_case),
         host_(std::make_unique<FakeHost>(sweep_case.backend)),
-        injector_(std::make_unique<FaultInjector>(
+        injector_(std::make_shared<FaultInjector>(
             sweep_case.fault,
-            FaultEffects{.kill_process = [this] { process_.Kill(); },
-                         .kill_qemu =
-                             [this](const std::string& vm) {
-                               host_->hypervisor().Crash(vm);
-                             },
-                         .kill_libvirt = [] {},
-                         .delay = absl::Milliseconds(5),
-                         .stall = 2 * kSync,
-                         .outage = kShort})) {
+            FaultEffects{
+                .kill_process = [process = process_] { process->Kill(); },
+                .kill_qemu =
+                    [this](const std::string& vm) {
+                      host_->hypervisor().Crash(vm);
+                    },
+                .kill_libvirt = [] {},
+                .delay = absl::Milliseconds(5),
+                .stall = 2 * kSync,
+                .outage = kShort})) {
     for (int i = 1; i <= sweep_case.vms; ++i) {
       const std::string name = absl::StrCat("vm", i);
       Add(name, i == 3 ? VmState::kPaused : VmState::kRunning);
@@ -138,13 +152,13 @@ class Run {
     // A process that was killed goes on to use them.
     auto deps = std::make_shared<Dependencies>(host_->deps());
     auto seams = std::make_shared<FaultySeams>(*deps, injector_.get());
-    const bool ended = process_.Run([deps, work] { work(*deps); });
+    const bool ended = process_->Run([deps, work] { work(*deps); });
     // Other threads of a killed process come to rest at their next call.
     const bool waits_for_flush = case_.fault.point == FaultPoint::kFlush ||
                                  case_.fault.point == FaultPoint::kSeal;
     if (!ended) absl::SleepFor(waits_for_flush ? 3 * kSync : 5 * kShort);
     seams->memory()->LetGo();
-    if (!ended) kept_for_the_killed_.push_back({deps, seams});
+    Keep({deps, seams, injector_});
     return ended;
   }
 
@@ -349,14 +363,11 @@ class Run {
   }
 
   const SweepCase case_;
-  Process process_;
+  const std::shared_ptr<Process> process_ = std::make_shared<Process>();
   std::unique_ptr<FakeHost> host_;
-  std::unique_ptr<FaultInjector> injector_;
+  std::shared_ptr<FaultInjector> injector_;
   std::vector<std::pair<std::string, VmState>> states_;
   std::vector<std::string> said_;
-  std::vector<
-      std::pair<std::shared_ptr<Dependencies>, std::shared_ptr<FaultySeams>>>
-      kept_for_the_killed_;
 };
 
 // Whether `action` can be done at `point` by itself.

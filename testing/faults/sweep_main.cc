@@ -1,5 +1,6 @@
 // Runs the sweep and prints one JSON object for each case, a line each:
-// {"case": …, "outcome": …, "detail": …}. Exits 0 whatever came out.
+// {"case": …, "outcome": …, "detail": …}. With an argument, of those cases only
+// whose name begins so. Exits 0 whatever came out.
 
 #include <cstdio>
 #include <string>
@@ -20,8 +21,12 @@ std::string Quoted(const std::string& text) {
 
 }  // namespace
 
-int main() {
+int main(int argc, char** argv) {
   for (const auto& sweep_case : live_update::testing::AllSweepCases()) {
+    if (argc > 1 &&
+        live_update::testing::CaseName(sweep_case).rfind(argv[1], 0) != 0) {
+      continue;
+    }
     const auto row = live_update::testing::RunSweepCase(sweep_case);
     const std::string line = absl::StrCat(
         "{\"case\": ", Quoted(row.name), ", \"outcome\": ",

@@ -11,7 +11,7 @@ namespace {
 
 class SweepTest : public ::testing::TestWithParam<const char*> {};
 
-// Of one backend: half a minute each.
+// Of one backend and number of VMs: half a minute each.
 TEST_P(SweepTest, NoFaultLosesAVmSilently) {
   std::map<Outcome, int> counts;
   for (const SweepCase& sweep_case : AllSweepCases()) {
@@ -25,7 +25,7 @@ TEST_P(SweepTest, NoFaultLosesAVmSilently) {
   // A sweep in which each run ends alike has tested nothing.
   EXPECT_GT(counts[Outcome::kAllOnOld], 50);
   EXPECT_GT(counts[Outcome::kAllOnNew], 20);
-  EXPECT_GT(counts[Outcome::kReportedRecoverable], 5);
+  EXPECT_GT(counts[Outcome::kReportedRecoverable], 2);
   EXPECT_GT(counts[Outcome::kReportedLost], 2);
 }
 
@@ -37,7 +37,6 @@ INSTANTIATE_TEST_SUITE_P(Backends, SweepTest,
                            return name;
                          });
 
-// Before the jump nothing but the death of its own QEMU costs a VM.
 TEST(SweepTest, EveryPhaseAndEveryActionIsInIt) {
   std::set<Phase> phases;
   std::set<FaultAction> actions;
