@@ -1,5 +1,6 @@
 #include "host_update/check.h"
 
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -14,6 +15,7 @@
 #include "host_update/journal.h"
 #include "host_update/parallel.h"
 #include "host_update/prepare.h"
+#include "host_update/rescue.h"
 #include "host_update/unrestored.h"
 
 namespace live_update {
@@ -112,6 +114,10 @@ absl::StatusOr<CheckedHost> CheckHost(const UpdateRequest& request,
        .state_area_bytes = StateAreaBytesFor(CountActive(checked.all_vms),
                                              request.state_bytes_per_vm)},
       checked.report);
+  if (std::optional<Finding> rescue = CheckRescue(request, checked, deps)) {
+    if (rescue->severity() == Finding::ERROR) checked.report.set_go(false);
+    *checked.report.add_findings() = *std::move(rescue);
+  }
   absl::flat_hash_set<std::string> in_place;
   for (const VmWay& way : checked.ways) {
     if (way.way == Policy::IN_PLACE) in_place.insert(way.info.ref.uuid);

@@ -32,7 +32,8 @@ struct UpdateRequest {
   std::string plan_hash;  // UpdatePlan.plan_hash that it must have; empty: any.
   double max_blackout_s = 0;  // Refused if predicted to take longer; 0: never.
   bool early_restore = true;  // VMs come back before the ordinary boot.
-  bool prepare_only = false;  // Take all back once VMs could be paused.
+  bool rescue = false;  // A crash of the new kernel leads back into this one.
+  bool prepare_only = false;        // Take all back once VMs could be paused.
   bool leave_guest_clocks = false;  // Guests' wall clocks are not set.
   WayByVm ways;                     // Go before metadata and policy file.
   std::string direct_jump;  // As DecideDirectJump() takes it; empty: by policy.

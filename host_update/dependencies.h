@@ -16,6 +16,7 @@
 #include "host_update/hypervisor.h"
 #include "host_update/phase.h"
 #include "host_update/preflight.h"
+#include "loader/crash_kexec.h"
 #include "loader/kexec.h"
 #include "loader/target_kernel.h"
 #include "state_preserve/format.h"
@@ -56,6 +57,8 @@ struct Paths {
   std::string policy_file = "/etc/host-update/policy.textproto";
   // libvirtd starts no VM by itself while this file exists.
   std::string autostarted_file = "/run/libvirt/qemu/autostarted";
+  std::string sysctl_dir = "/proc/sys/kernel";
+  std::string root;  // Before /boot; "" but in tests.
 };
 
 // What handovers are made with, and what is asked of them.
@@ -72,6 +75,7 @@ struct Dependencies {
   Hypervisor* hypervisor = nullptr;
   PreservedMemory* memory = nullptr;
   loader::Kexec* kexec = nullptr;
+  loader::CrashKexec* crash_kexec = nullptr;  // Null: no rescue can be armed.
   Clock* clock = nullptr;
   std::function<absl::StatusOr<HostFacts>()> host_facts;
   std::function<loader::TargetKernel(const loader::TargetRequest&)> read_target;

@@ -47,6 +47,7 @@ std::string HashOf(const UpdateRequest& request, const CheckedHost& checked,
   if (checked.direct_jump.has_value()) {
     parts.push_back(GivenUpBy(*checked.direct_jump));
   }
+  if (request.rescue) parts.emplace_back("rescue");
   std::vector<std::string> vms;
   for (const VmWay& vm : checked.ways) {
     vms.push_back(absl::StrCat(vm.info.ref.uuid, " ", vm.info.ref.name, " ",
@@ -137,8 +138,13 @@ UpdatePlan MakePlan(const UpdateRequest& request, const CheckedHost& checked,
           ? absl::StrCat(", directly (", GivenUpBy(*checked.direct_jump), ")")
           : "",
       "; no way back from here"));
-  plan.add_steps(
-      "6  restore   all VMs at once, in the new kernel; the blackout ends");
+  plan.add_steps(absl::StrCat(
+      "6  restore   all VMs at once, in the new kernel; the blackout ends",
+      !request.rescue ? ""
+      : request.backend == "dax"
+          ? absl::StrCat("; until then a crash leads back into ",
+                         checked.host.kernel_release, " (rescue)")
+          : "; no rescue: a crash drops what was preserved"));
   plan.add_steps("7  resume    announce NICs, give memory and autostart back");
   AddHooks(deps, plan);
   if (!setting_aside.empty()) {

@@ -29,6 +29,7 @@
 #include "host_update/parallel.h"
 #include "host_update/policy.h"
 #include "host_update/predict.h"
+#include "host_update/rescue.h"
 #include "host_update/restore_attempts.h"
 #include "host_update/restore_vm.h"
 #include "host_update/set_aside.h"
@@ -214,6 +215,12 @@ void SettleVms(const std::vector<std::pair<int, IncomingVm>>& vms,
   });
 }
 
+void GiveRescueUp(const Dependencies& deps) {
+  if (absl::Status status = DisarmRescue(deps); !status.ok()) {
+    LogWarning(absl::StrCat("the rescue kernel: ", status.message()));
+  }
+}
+
 // Of an update that ended in a boot without its handover. Told once.
 absl::StatusOr<std::optional<UpdateReport>> ReportLost(
     const HostFacts& host, const Dependencies& deps) {
@@ -273,6 +280,7 @@ absl::StatusOr<UpdateReport> RestoreAll(const ClockSample& first_line,
   absl::StatusOr<std::unique_ptr<IncomingPreservation>> incoming =
       FindHandover(last_restored, deps);
   if (absl::IsNotFound(incoming.status())) {
+    GiveRescueUp(deps);
     LU_ASSIGN_OR_RETURN(const auto lost, ReportLost(host, deps));
     LU_ASSIGN_OR_RETURN(const auto leave_off, ProtectedVms(deps));
     GiveAutostartBack(leave_off, deps);
@@ -291,6 +299,7 @@ absl::StatusOr<UpdateReport> RestoreAll(const ClockSample& first_line,
   if (!trust.ok()) {
     UpdateReport report = Refused(**incoming, host, trust);
     LogError(report.reason());
+    GiveRescueUp(deps);
     LU_RETURN_IF_ERROR(WriteReport(deps.paths.state_dir, report));
     LU_RETURN_IF_ERROR(RunPostResume("", deps, report));
     return report;
@@ -325,12 +334,15 @@ absl::StatusOr<UpdateReport> RestoreAll(const ClockSample& first_line,
            b.second.record.restore_priority();
   });
   RestoreVms(vms, **incoming, span_clock, deps, report);
+  ReportRescue(host, span_clock.OldKernel(reader->host().committed_at().tsc()),
+               deps.clock->Sample(), span_clock.Now(), deps, report);
   AddSpan(Phase::kRestore, restore_start, span_clock.Now(), report);
 
   const double resume_start = span_clock.Now();
   LU_RETURN_IF_ERROR(deps.entered(Phase::kResume));
   GuestsWaking guests(vms, report, deps);
   SettleVms(vms, **incoming, span_clock, deps, report);
+  GiveRescueUp(deps);
   if (absl::Status status = LetBootGoOn(deps.paths); !status.ok()) {
     LogWarning(status.message());  // A timer does the same, later.
   }

@@ -14,6 +14,7 @@
 #include "host_update/journal.h"
 #include "host_update/parallel.h"
 #include "host_update/policy.h"
+#include "host_update/rescue.h"
 #include "host_update/restart_vmm.h"
 #include "host_update/set_aside.h"
 #include "host_update/underway.h"
@@ -82,6 +83,12 @@ UndoResult UndoUpdate(const Journal& journal, const Dependencies& deps) {
     }
   });
 
+  if (absl::Status status =
+          journal.has_restart() ? absl::OkStatus() : DisarmRescue(deps);
+      !status.ok()) {
+    result.left_over.push_back(
+        absl::StrCat("rescue kernel: ", status.message()));
+  }
   // A restart of QEMU stages none: what is staged is somebody else's.
   if (absl::Status status =
           journal.has_restart() ? absl::OkStatus() : deps.kexec->Unstage();

@@ -14,6 +14,7 @@
 #include "host_update/journal.h"
 #include "host_update/live_update.h"
 #include "host_update/report/report_text.h"
+#include "host_update/rescue.h"
 #include "host_update/restart_vmm.h"
 #include "host_update/restore.h"
 #include "host_update/status.h"
@@ -96,8 +97,17 @@ ExitCode Update(const UpdateRequest& request, const Dependencies& deps,
                                           : ExitCode::kFailedUnharmed;
 }
 
+ExitCode Arm(const Dependencies& deps, Output& output) {
+  const absl::Status armed = ArmRescue(deps);
+  if (absl::IsNotFound(armed)) return NothingToDo(armed, output);
+  if (!armed.ok()) return Fail(armed, output);
+  LogInfo("a crash leads into the rescue kernel from here on");
+  return ExitCode::kOk;
+}
+
 ExitCode Restore(const Options& options, const ClockSample& first_line,
                  const Dependencies& deps, Output& output) {
+  if (options.arm_rescue) return Arm(deps, output);
   if (options.hold_autostart) {
     const absl::StatusOr<bool> held = HoldAutostart(deps);
     if (!held.ok()) return Fail(held.status(), output);

@@ -121,6 +121,16 @@ std::variant<Options, int> ParseOptions(int argc, char** argv) {
       ->check(CLI::IsMember({"early", "ordinary"}))
       ->type_name("HOW")
       ->default_str("early");
+  app.add_option_function<std::string>(
+         "--rescue",
+         [&options](const std::string& word) {
+           options.request.rescue = word == "on";
+         },
+         "With dax: have the running kernel take over, and restore the VMs, "
+         "should the new one crash before they run in it")
+      ->check(CLI::IsMember({"on", "off"}))
+      ->type_name("on|off")
+      ->default_str("off");
   app.add_option("--connect", options.connect_uri, "libvirt's URI")
       ->capture_default_str();
 
@@ -208,9 +218,14 @@ std::variant<Options, int> ParseOptions(int argc, char** argv) {
       "--again", options.restore_again,
       "Try all of it even if two attempts have come to no end, after which the "
       "boot tries no more");
-  retry->excludes(discard)->excludes(hold)->excludes(again);
-  discard->excludes(hold)->excludes(again);
-  hold->excludes(again);
+  auto* arm = restore->add_flag(
+      "--arm-rescue", options.arm_rescue,
+      "Only stage the kernel that takes over should this one crash before VMs "
+      "run; run by host-update-rescue.service");
+  retry->excludes(discard)->excludes(hold)->excludes(again)->excludes(arm);
+  discard->excludes(hold)->excludes(again)->excludes(arm);
+  hold->excludes(again)->excludes(arm);
+  again->excludes(arm);
   AddSeconds(*restore, "--restore-timeout", options.limits.restore,
              "Longest wait for one VM to run again");
 

@@ -45,6 +45,7 @@ struct Options {
   std::string discard_vm;       // restore
   bool restore_again = false;   // restore: even if it came to no end before.
   bool hold_autostart = false;  // restore
+  bool arm_rescue = false;      // restore
   std::string report_id;        // report
   std::string enable_vm;        // enable
   bool undo = false;            // enable

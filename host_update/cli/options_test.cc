@@ -1,5 +1,6 @@
 #include "host_update/cli/options.h"
 
+#include <fstream>
 #include <string>
 #include <utility>
 #include <variant>
@@ -99,6 +100,29 @@ TEST(OverrideOptionTest, OverridesNothingByItself) {
   const auto options = Parse({"check"});
   ASSERT_TRUE(std::holds_alternative<Options>(options));
   EXPECT_THAT(std::get<Options>(options).request.overrides, IsEmpty());
+}
+
+TEST(RescueOptionTest, IsAWordOfTheConfigurationFile) {
+  const std::string config = ::testing::TempDir() + "/host-update.conf";
+  for (const auto& [line, rescue] :
+       {std::pair("rescue = on", true), std::pair("rescue = off", false),
+        std::pair("backend = dax", false)}) {
+    std::ofstream(config) << line << "\n";
+    const auto options = Parse({"--config", config, "check"});
+    ASSERT_TRUE(std::holds_alternative<Options>(options)) << line;
+    EXPECT_EQ(std::get<Options>(options).request.rescue, rescue) << line;
+  }
+}
+
+TEST(RescueOptionTest, ArmingIsOneOfTheThingsThatRestoreDoes) {
+  const auto options = Parse({"restore", "--arm-rescue"});
+  ASSERT_TRUE(std::holds_alternative<Options>(options));
+  EXPECT_TRUE(std::get<Options>(options).arm_rescue);
+  ::testing::internal::CaptureStderr();
+  EXPECT_TRUE(std::holds_alternative<int>(
+      Parse({"restore", "--arm-rescue", "--hold-autostart"})));
+  EXPECT_THAT(::testing::internal::GetCapturedStderr(),
+              HasSubstr("--arm-rescue"));
 }
 
 TEST(GuestClockOptionTest, SetsClocksUnlessItIsToLeaveThem) {

@@ -28,6 +28,7 @@
 #include "host_update/policy.h"
 #include "host_update/worker/worker_request.h"
 #include "host_update/worker/worker_session.h"
+#include "loader/crash_kexec.h"
 #include "loader/linux_kexec.h"
 #include "loader/reader_process.h"
 #include "loader/target_kernel.h"
@@ -63,7 +64,7 @@ bool NeedsHypervisor(const Options& options) {
     case Command::kReport:
       return false;
     case Command::kRestore:
-      return !options.hold_autostart;
+      return !options.hold_autostart && !options.arm_rescue;
     default:
       return true;
   }
@@ -79,7 +80,8 @@ absl::Status SetHandover(const Options& options, HandoverSettings& handover) {
       options.command == Command::kPrepare ||
       options.command == Command::kRestartVmm ||
       options.command == Command::kAbort ||
-      (options.command == Command::kRestore && !options.hold_autostart);
+      (options.command == Command::kRestore && !options.hold_autostart &&
+       !options.arm_rescue);
   if (!reads_or_writes_one) return absl::OkStatus();
   LU_ASSIGN_OR_RETURN(
       handover.key,
@@ -89,6 +91,8 @@ absl::Status SetHandover(const Options& options, HandoverSettings& handover) {
 
 absl::StatusOr<std::unique_ptr<PreservedMemory>> OpenMemory(
     const Options& options) {
+  // Before its file system may be mounted.
+  if (options.arm_rescue) return nullptr;
   if (options.request.backend == "luo") return LuoMemory::Open({});
   return DaxMemory::Open({.mount = options.dax_dir});
 }
@@ -137,6 +141,8 @@ ExitCode Run(const Options& options, const ClockSample& first_line,
   }
   loader::LinuxKexec kexec;
   deps.kexec = &kexec;
+  loader::LinuxCrashKexec crash_kexec;
+  deps.crash_kexec = &crash_kexec;
 
   const absl::StatusOr<std::unique_ptr<PreservedMemory>> memory =
       OpenMemory(options);

@@ -125,6 +125,30 @@ std::string VmText(const VmReport& vm) {
   return text;
 }
 
+double PercentOf(double part, double whole) {
+  return whole > 0 ? 100 * part / whole : 0;
+}
+
+std::string RescueText(const UpdateReport& report) {
+  const UpdateReport::Rescue& rescue = report.rescue();
+  if (!rescue.crashed_kernel().empty()) {
+    return absl::StrCat(
+        "  RESCUE: ", rescue.crashed_kernel(),
+        " crashed before all VMs ran in it; ", rescue.kernel(),
+        " has taken over, in no memory but what crashkernel= had set aside: "
+        "move or shut down the VMs, then reboot the host cold\n");
+  }
+  if (!rescue.armed()) {
+    return absl::StrCat("  no rescue kernel: ", rescue.reason(), "\n");
+  }
+  return absl::StrFormat(
+      "  a crash would have led back into %s for %.2f s of the %.2f s from the "
+      "jump to the last VM's resume (%.0f %%; %.0f %% of the blackout)\n",
+      rescue.kernel(), rescue.covered_s(), rescue.new_kernel_s(),
+      PercentOf(rescue.covered_s(), rescue.new_kernel_s()),
+      PercentOf(rescue.covered_s(), report.host_blackout_s()));
+}
+
 }  // namespace
 
 std::string CheckText(const CheckReport& check) {
@@ -231,6 +255,7 @@ std::string ReportText(const UpdateReport& report) {
     absl::StrAppend(&text, "  ", finding.code(), " ", finding.subject(), ": ",
                     finding.message(), "\n");
   }
+  if (report.has_rescue()) absl::StrAppend(&text, RescueText(report));
   for (const VmReport& vm : report.vms()) absl::StrAppend(&text, VmText(vm));
   return text;
 }

@@ -1,0 +1,62 @@
+// The rescue kernel: should the new kernel crash before VMs run in it, the one
+// that the host came from takes over and restores them from the same handover.
+//
+//   old kernel       NoteRescueKernel    which one it is, into the state folder
+//   new kernel       ArmRescue           it is staged for a crash
+//     all VMs run    DisarmRescue        it is given up, and reported
+//   rescue kernel    RestoreAll, as in any boot; ReportRescue says where it is
+//
+// With the backend dax alone: what luo preserves does not outlive a crash.
+
+#ifndef HOST_UPDATE_RESCUE_H_
+#define HOST_UPDATE_RESCUE_H_
+
+#include <optional>
+#include <string>
+
+#include "absl/status/status.h"
+#include "absl/strings/string_view.h"
+#include "host_update/check.h"
+#include "host_update/clock.h"
+#include "host_update/dependencies.h"
+#include "host_update/host_facts.h"
+#include "host_update/report/report.pb.h"
+#include "host_update/spans.h"
+
+namespace live_update {
+
+inline constexpr absl::string_view kRescueUnit = "host-update-rescue.service";
+
+// Of the rescue kernel's command line; its value is the kernel that crashed.
+inline constexpr absl::string_view kRescueWord = "host_update.rescue";
+
+// The finding "RESCUE": what is covered, or why nothing is. None if no rescue
+// is asked for, and the host is not in a rescue kernel.
+std::optional<Finding> CheckRescue(const UpdateRequest& request,
+                                   const CheckedHost& checked,
+                                   const Dependencies& deps);
+
+// In the old kernel, before the jump. Without a rescue in `request` it removes
+// what an earlier update may have noted.
+absl::Status NoteRescueKernel(const UpdateRequest& request,
+                              const CheckedHost& checked,
+                              const Dependencies& deps);
+
+// In the new kernel, first of all. Also has what would leave the host hanging,
+// an oops or a task that does not get on, crash it. What came of it is noted
+// for the report. kNotFound: no rescue is asked for.
+absl::Status ArmRescue(const Dependencies& deps);
+
+// Once VMs run: undoes all that ArmRescue did, and forgets the kernel. A crash
+// kernel that somebody else has staged is left alone. OK if nothing is armed.
+absl::Status DisarmRescue(const Dependencies& deps);
+
+// Puts into `report` whether this is a rescue, and how much of the new kernel's
+// time up to `resumed`, when the last VM ran, was covered by one.
+void ReportRescue(const HostFacts& host, double committed_s,
+                  const ClockSample& resumed, double resumed_s,
+                  const Dependencies& deps, UpdateReport& report);
+
+}  // namespace live_update
+
+#endif  // HOST_UPDATE_RESCUE_H_
