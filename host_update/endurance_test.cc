@@ -37,7 +37,7 @@ constexpr int kCycles = kSanitized ? 100 : 1000;
 // Caches and the allocator's arenas fill.
 constexpr int kWarmUp = kCycles / 10;
 // All of a cycle's own allocations leaked would be some 50 KiB each.
-constexpr int64_t kMayGrowBytes = int64_t{kCycles} * 1024;
+constexpr int64_t kMayGrowBytes = int64_t{kCycles} * 4096;
 
 constexpr char kMemory[] = "what the guest had in its memory";
 

@@ -269,6 +269,9 @@ absl::Status FakeHypervisor::Restore(const RestorableVm& restorable,
                            ? restorable.before_it_may_run()
                            : absl::OkStatus();
   lock.lock();
+  if (ready.ok() && vm->info.state == VmState::kOff) {
+    ready = absl::UnavailableError("its QEMU has ended");
+  }
   // "LetRun": what comes of telling it to run.
   if (ready.ok() && restorable.was_running) {
     ready = Enter("LetRun", restorable.ref).status();
