@@ -34,8 +34,8 @@ def _processes(lab):
     """libvirtd, hostupdated, and the QEMU of each guest."""
     names = " ".join(g.name for g in lab.guests)
     out = lab.host.sh(
-        "show() { echo $1 $(ls /proc/$2/fd | wc -l) $(awk '$1 == \"Threads:\" || $1 == \"RssAnon:\" { print $2 }' /proc/$2/status | sort -n "
-        "| tr '\\n' ' '); };"
+        "show() { echo $1 $(ls /proc/$2/fd | wc -l) "
+        "$(awk '$1 == \"Threads:\" || $1 == \"RssAnon:\" { print $2 }' /proc/$2/status | sort -n | tr '\\n' ' '); };"
         "show libvirtd $(pidof libvirtd); show hostupdated $(systemctl show -P MainPID hostupdated.service);"
         f"for vm in {names}; do show $vm $(cat /run/libvirt/qemu/$vm.pid); done")
     found = {}
