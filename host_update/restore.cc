@@ -308,6 +308,7 @@ absl::StatusOr<UpdateReport> RestoreAll(const ClockSample& first_line,
           BeginAttempt(deps.paths.state_dir, (*incoming)->update_id(), attempt);
       !begun.ok()) {
     LogError(begun.message());
+    GiveRescueUp(deps);
     LU_ASSIGN_OR_RETURN(UpdateReport report,
                         ReportGivenUp(begun, *reader, **incoming, host, deps));
     LU_RETURN_IF_ERROR(WriteReport(deps.paths.state_dir, report));
