@@ -25,13 +25,13 @@ constexpr int kOpenFlags = O_RDONLY | O_DIRECTORY | O_CLOEXEC;
 constexpr int kMaxDepth = 16;
 
 absl::Status RemoveTree(const UniqueFd& parent, const std::string& name,
-                        int depth) {
-  if (unlinkat(parent.get(), name.c_str(), 0) == 0 || errno == ENOENT) {
-    return absl::OkStatus();
+                        int depth, const RemoveFile& remove_file) {
+  struct stat file {};
+  if (fstatat(parent.get(), name.c_str(), &file, AT_SYMLINK_NOFOLLOW) != 0) {
+    if (errno == ENOENT) return absl::OkStatus();
+    return absl::ErrnoToStatus(errno, absl::StrCat("stat ", name));
   }
-  if (errno != EISDIR && errno != EPERM) {
-    return absl::ErrnoToStatus(errno, absl::StrCat("unlink ", name));
-  }
+  if (!S_ISDIR(file.st_mode)) return remove_file(parent, name);
   if (depth == 0) {
     return absl::FailedPreconditionError(
         absl::StrCat(name, ": deeper than ", kMaxDepth, " directories"));
@@ -43,7 +43,7 @@ absl::Status RemoveTree(const UniqueFd& parent, const std::string& name,
                         ListDirectory(directory));
     for (const std::string& inner : names) {
       LU_RETURN_IF_ERROR(
-          Annotate(RemoveTree(directory, inner, depth - 1), name));
+          Annotate(RemoveTree(directory, inner, depth - 1, remove_file), name));
     }
   }
   if (unlinkat(parent.get(), name.c_str(), AT_REMOVEDIR) != 0 &&
@@ -119,8 +119,16 @@ absl::Status RenameAt(const UniqueFd& from, const std::string& old_name,
   return absl::OkStatus();
 }
 
-absl::Status RemoveTreeAt(const UniqueFd& parent, const std::string& name) {
-  return RemoveTree(parent, name, kMaxDepth);
+absl::Status UnlinkAt(const UniqueFd& directory, const std::string& name) {
+  if (unlinkat(directory.get(), name.c_str(), 0) == 0 || errno == ENOENT) {
+    return absl::OkStatus();
+  }
+  return absl::ErrnoToStatus(errno, absl::StrCat("unlink ", name));
+}
+
+absl::Status RemoveTreeAt(const UniqueFd& parent, const std::string& name,
+                          const RemoveFile& remove_file) {
+  return RemoveTree(parent, name, kMaxDepth, remove_file);
 }
 
 }  // namespace live_update

@@ -6,6 +6,7 @@
 #ifndef BASE_DIRECTORY_H_
 #define BASE_DIRECTORY_H_
 
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -37,9 +38,17 @@ absl::StatusOr<bool> ExistsAt(const UniqueFd& parent, const std::string& name);
 absl::Status RenameAt(const UniqueFd& from, const std::string& old_name,
                       const UniqueFd& to, const std::string& new_name);
 
+// How RemoveTreeAt removes what is not a directory. OK if it is gone.
+using RemoveFile = std::function<absl::Status(const UniqueFd& directory,
+                                              const std::string& name)>;
+
+// OK if there is none.
+absl::Status UnlinkAt(const UniqueFd& directory, const std::string& name);
+
 // Removes a file, or a directory with all that is in it. OK if there is none. A
 // failure leaves a part; calling again goes on. Does not leave the directory.
-absl::Status RemoveTreeAt(const UniqueFd& parent, const std::string& name);
+absl::Status RemoveTreeAt(const UniqueFd& parent, const std::string& name,
+                          const RemoveFile& remove_file = UnlinkAt);
 
 }  // namespace live_update
 

@@ -18,8 +18,6 @@ namespace live_update {
 namespace {
 
 constexpr size_t kChunkBytes = 1 << 20;
-// A set's files are three folders deep.
-constexpr int kMaxDepth = 8;
 
 bool IsZero(const char* bytes, size_t size) {
   return size == 0 ||
@@ -65,42 +63,6 @@ absl::Status Zero(const UniqueFd& fd) {
   }
 }
 
-absl::Status Unlink(const UniqueFd& directory, const std::string& name) {
-  if (unlinkat(directory.get(), name.c_str(), 0) == 0 || errno == ENOENT) {
-    return absl::OkStatus();
-  }
-  return absl::ErrnoToStatus(errno, absl::StrCat("unlink ", name));
-}
-
-absl::Status ScrubTree(const UniqueFd& parent, const std::string& name,
-                       int depth) {
-  struct stat file {};
-  if (fstatat(parent.get(), name.c_str(), &file, AT_SYMLINK_NOFOLLOW) != 0) {
-    if (errno == ENOENT) return absl::OkStatus();
-    return absl::ErrnoToStatus(errno, absl::StrCat("stat ", name));
-  }
-  if (!S_ISDIR(file.st_mode)) return ScrubAndUnlink(parent, name);
-  if (depth == 0) {
-    return absl::FailedPreconditionError(
-        absl::StrCat(name, ": deeper than ", kMaxDepth, " directories"));
-  }
-  {
-    LU_ASSIGN_OR_RETURN(const UniqueFd directory,
-                        OpenDirectoryAt(parent, name));
-    LU_ASSIGN_OR_RETURN(const std::vector<std::string> names,
-                        ListDirectory(directory));
-    for (const std::string& inner : names) {
-      LU_RETURN_IF_ERROR(
-          Annotate(ScrubTree(directory, inner, depth - 1), name));
-    }
-  }
-  if (unlinkat(parent.get(), name.c_str(), AT_REMOVEDIR) != 0 &&
-      errno != ENOENT) {
-    return absl::ErrnoToStatus(errno, absl::StrCat("rmdir ", name));
-  }
-  return absl::OkStatus();
-}
-
 }  // namespace
 
 // A write lease is granted only then.
@@ -122,7 +84,7 @@ absl::Status ScrubAndUnlink(const UniqueFd& directory, const std::string& name,
   if (!fd.ok() && errno == ENOENT) return absl::OkStatus();
   // Not a file, or another has a lease, and so uses it: nothing to overwrite.
   if (!fd.ok() && (errno == ELOOP || errno == ENXIO || errno == EWOULDBLOCK)) {
-    return Unlink(directory, name);
+    return UnlinkAt(directory, name);
   }
   if (!fd.ok()) return absl::ErrnoToStatus(errno, absl::StrCat("open ", name));
   struct stat file {};
@@ -138,11 +100,14 @@ absl::Status ScrubAndUnlink(const UniqueFd& directory, const std::string& name,
       LU_RETURN_IF_ERROR(Annotate(Zero(fd), absl::StrCat("overwrite ", name)));
     }
   }
-  return Unlink(directory, name);
+  return UnlinkAt(directory, name);
 }
 
 absl::Status ScrubTreeAt(const UniqueFd& parent, const std::string& name) {
-  return ScrubTree(parent, name, kMaxDepth);
+  return RemoveTreeAt(parent, name,
+                      [](const UniqueFd& directory, const std::string& file) {
+                        return ScrubAndUnlink(directory, file);
+                      });
 }
 
 }  // namespace live_update
