@@ -84,6 +84,11 @@ absl::Status SyncDirectory(const std::string& path) {
   return Annotate(Sync(fd), path);
 }
 
+absl::Status RemoveIfThere(const std::string& path) {
+  if (unlink(path.c_str()) == 0 || errno == ENOENT) return absl::OkStatus();
+  return absl::ErrnoToStatus(errno, absl::StrCat("remove ", path));
+}
+
 absl::Status WriteFileAtomically(const std::string& path,
                                  absl::string_view contents, mode_t mode) {
   std::string temporary = absl::StrCat(path, ".XXXXXX");

@@ -41,6 +41,9 @@ absl::Status WriteFileAtomically(const std::string& path,
                                  absl::string_view contents,
                                  mode_t mode = 0600);
 
+// OK if there is none. The directory is not synced.
+absl::Status RemoveIfThere(const std::string& path);
+
 // fsync of a file or directory: the names in a directory are on disk then.
 absl::Status Sync(const UniqueFd& fd);
 absl::Status SyncDirectory(const std::string& path);

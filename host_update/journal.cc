@@ -74,11 +74,7 @@ absl::StatusOr<std::optional<Journal>> ReadJournal(const std::string& run_dir) {
 }
 
 absl::Status RemoveJournal(const std::string& run_dir) {
-  if (unlink(JournalPath(run_dir).c_str()) != 0 && errno != ENOENT) {
-    return absl::ErrnoToStatus(errno,
-                               absl::StrCat("remove ", JournalPath(run_dir)));
-  }
-  return absl::OkStatus();
+  return RemoveIfThere(JournalPath(run_dir));
 }
 
 }  // namespace live_update

@@ -58,11 +58,6 @@ absl::StatusOr<Message> ReadNote(const std::string& path) {
   return absl::DataLossError(absl::StrCat(path, " is damaged"));
 }
 
-absl::Status Remove(const std::string& path) {
-  if (unlink(path.c_str()) == 0 || errno == ENOENT) return absl::OkStatus();
-  return absl::ErrnoToStatus(errno, absl::StrCat("remove ", path));
-}
-
 // The value of the last word `name=` of `line`; empty if there is none.
 std::string ValueOf(absl::string_view line, absl::string_view name) {
   std::string value;
@@ -236,7 +231,7 @@ absl::Status NoteRescueKernel(const UpdateRequest& request,
                               const CheckedHost& checked,
                               const Dependencies& deps) {
   if (!request.rescue || request.backend != "dax") {
-    return Remove(NotePath(deps.paths));
+    return RemoveIfThere(NotePath(deps.paths));
   }
   RescueKernel kernel = RunningKernel(checked.host);
   LU_ASSIGN_OR_RETURN(
@@ -271,7 +266,7 @@ absl::Status ArmRescue(const Dependencies& deps) {
 }
 
 absl::Status DisarmRescue(const Dependencies& deps) {
-  absl::Status status = Remove(NotePath(deps.paths));
+  absl::Status status = RemoveIfThere(NotePath(deps.paths));
   const auto state = ReadNote<RescueState>(StatePath(deps.paths));
   if (absl::IsNotFound(state.status())) return status;
   LU_RETURN_IF_ERROR(state.status());
@@ -283,7 +278,7 @@ absl::Status DisarmRescue(const Dependencies& deps) {
   if (state->armed() && deps.crash_kexec != nullptr) {
     status.Update(deps.crash_kexec->Unstage());
   }
-  status.Update(Remove(StatePath(deps.paths)));
+  status.Update(RemoveIfThere(StatePath(deps.paths)));
   return status;
 }
 

@@ -1,8 +1,5 @@
 #include "host_update/restore_attempts.h"
 
-#include <unistd.h>
-
-#include <cerrno>
 #include <filesystem>
 #include <system_error>
 #include <utility>
@@ -93,10 +90,9 @@ absl::Status BeginAttempt(const std::string& state_dir,
 }
 
 void EndAttempts(const std::string& state_dir) {
-  const std::string path = AttemptsPath(state_dir);
-  if (unlink(path.c_str()) != 0 && errno != ENOENT) {
-    LogWarning(
-        absl::ErrnoToStatus(errno, absl::StrCat("remove ", path)).message());
+  if (absl::Status status = RemoveIfThere(AttemptsPath(state_dir));
+      !status.ok()) {
+    LogWarning(status.message());
   }
 }
 

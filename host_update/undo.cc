@@ -83,18 +83,16 @@ UndoResult UndoUpdate(const Journal& journal, const Dependencies& deps) {
     }
   });
 
-  if (absl::Status status =
-          journal.has_restart() ? absl::OkStatus() : DisarmRescue(deps);
-      !status.ok()) {
-    result.left_over.push_back(
-        absl::StrCat("rescue kernel: ", status.message()));
-  }
   // A restart of QEMU stages none: what is staged is somebody else's.
-  if (absl::Status status =
-          journal.has_restart() ? absl::OkStatus() : deps.kexec->Unstage();
-      !status.ok()) {
-    result.left_over.push_back(absl::StrCat("staged kernel: ", status.message(),
-                                            "; unstage it with `kexec -u`"));
+  if (!journal.has_restart()) {
+    if (absl::Status status = DisarmRescue(deps); !status.ok()) {
+      result.left_over.push_back(
+          absl::StrCat("rescue kernel: ", status.message()));
+    }
+    if (absl::Status status = deps.kexec->Unstage(); !status.ok()) {
+      result.left_over.push_back(absl::StrCat(
+          "staged kernel: ", status.message(), "; unstage it with `kexec -u`"));
+    }
   }
   std::vector<OtherVm> set_aside(journal.set_aside().begin(),
                                  journal.set_aside().end());

@@ -49,14 +49,8 @@ absl::StatusOr<bool> LinuxCrashKexec::IsStaged() {
 absl::Status LinuxCrashKexec::Stage(const UniqueFd& kernel,
                                     const UniqueFd& initrd,
                                     const std::string& command_line) {
-  const uint64_t flags = KEXEC_FILE_ON_CRASH |
-                         (initrd.ok() ? 0 : uint64_t{KEXEC_FILE_NO_INITRAMFS});
-  // The length includes the NUL.
-  if (syscall(SYS_kexec_file_load, kernel.get(), initrd.get(),
-              command_line.size() + 1, command_line.c_str(), flags) == 0) {
-    return absl::OkStatus();
-  }
-  const int error = errno;
+  const int error = FileLoad(kernel, initrd, command_line, KEXEC_FILE_ON_CRASH);
+  if (error == 0) return absl::OkStatus();
   if (error == EADDRNOTAVAIL || error == ENOMEM) {
     return absl::ResourceExhaustedError(absl::StrCat(
         "kexec_file_load: no place for kernel and initrd in what crashkernel= "

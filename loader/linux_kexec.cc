@@ -142,17 +142,21 @@ absl::Status StageError(int error, const KexecPolicy& policy) {
   }
 }
 
+int FileLoad(const UniqueFd& kernel, const UniqueFd& initrd,
+             const std::string& command_line, uint64_t flags) {
+  if (!initrd.ok()) flags |= KEXEC_FILE_NO_INITRAMFS;
+  // The length includes the NUL.
+  return syscall(SYS_kexec_file_load, kernel.get(), initrd.get(),
+                 command_line.size() + 1, command_line.c_str(), flags) == 0
+             ? 0
+             : errno;
+}
+
 absl::Status LinuxKexec::StageFile(const UniqueFd& kernel,
                                    const UniqueFd& initrd,
                                    const std::string& command_line) {
-  const uint64_t flags = initrd.ok() ? 0 : KEXEC_FILE_NO_INITRAMFS;
-  // The length includes the NUL.
-  if (syscall(SYS_kexec_file_load, kernel.get(), initrd.get(),
-              command_line.size() + 1, command_line.c_str(), flags) != 0) {
-    const int error = errno;
-    return StageError(error, ReadKexecPolicy(""));
-  }
-  return absl::OkStatus();
+  const int error = FileLoad(kernel, initrd, command_line, 0);
+  return error == 0 ? absl::OkStatus() : StageError(error, ReadKexecPolicy(""));
 }
 
 absl::Status LinuxKexec::StageDirect(const UniqueFd& kernel,

@@ -3,6 +3,7 @@
 #ifndef LOADER_LINUX_KEXEC_H_
 #define LOADER_LINUX_KEXEC_H_
 
+#include <cstdint>
 #include <string>
 #include <vector>
 
@@ -37,6 +38,11 @@ absl::Status NotPermitted(absl::string_view call, const KexecPolicy& policy);
 
 // What an errno of kexec_file_load(2) means, and what to do about it.
 absl::Status StageError(int error, const KexecPolicy& policy);
+
+// kexec_file_load(2) with `flags`, and without an initrd if `initrd` is not ok.
+// Returns 0, or the errno.
+int FileLoad(const UniqueFd& kernel, const UniqueFd& initrd,
+             const std::string& command_line, uint64_t flags);
 
 class LinuxKexec final : public Kexec {
  public:

@@ -1,7 +1,6 @@
 #include "state_preserve/luo_incoming.h"
 
 #include <sys/stat.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
@@ -156,9 +155,7 @@ absl::Status LuoIncoming::MarkResumed(absl::string_view vm_uuid,
 
 absl::Status LuoIncoming::UnmarkResumed(absl::string_view vm_uuid) {
   if (!IsUuid(vm_uuid)) return absl::InvalidArgumentError("not a VM's UUID");
-  const std::string path = store_->ResumeMarkPath(update_id(), vm_uuid);
-  if (unlink(path.c_str()) == 0 || errno == ENOENT) return absl::OkStatus();
-  return absl::ErrnoToStatus(errno, absl::StrCat("unlink ", path));
+  return RemoveIfThere(store_->ResumeMarkPath(update_id(), vm_uuid));
 }
 
 absl::StatusOr<std::optional<ResumeMark>> LuoIncoming::FindResumeMark(

@@ -4,8 +4,6 @@
 
 #include "absl/cleanup/cleanup.h"
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_join.h"
-#include "base/file.h"
 #include "base/log.h"
 #include "base/status_code.h"
 #include "host_update/early_restore.h"

@@ -59,12 +59,18 @@ absl::Status StopIfAsked(Phase phase) {
       absl::StrCat("asked to stop, on entering ", PhaseName(phase)));
 }
 
+// `restore` in earnest, not what its units do before it.
+bool RestoresVms(const Options& options) {
+  return options.command == Command::kRestore && !options.hold_autostart &&
+         !options.arm_rescue;
+}
+
 bool NeedsHypervisor(const Options& options) {
   switch (options.command) {
     case Command::kReport:
       return false;
     case Command::kRestore:
-      return !options.hold_autostart && !options.arm_rescue;
+      return RestoresVms(options);
     default:
       return true;
   }
@@ -75,13 +81,11 @@ bool NeedsHypervisor(const Options& options) {
 absl::Status SetHandover(const Options& options, HandoverSettings& handover) {
   handover.version = options.handover_version;
   handover.verify_ram = options.verify_ram;
-  const bool reads_or_writes_one =
-      options.command == Command::kUpdate ||
-      options.command == Command::kPrepare ||
-      options.command == Command::kRestartVmm ||
-      options.command == Command::kAbort ||
-      (options.command == Command::kRestore && !options.hold_autostart &&
-       !options.arm_rescue);
+  const bool reads_or_writes_one = options.command == Command::kUpdate ||
+                                   options.command == Command::kPrepare ||
+                                   options.command == Command::kRestartVmm ||
+                                   options.command == Command::kAbort ||
+                                   RestoresVms(options);
   if (!reads_or_writes_one) return absl::OkStatus();
   LU_ASSIGN_OR_RETURN(
       handover.key,

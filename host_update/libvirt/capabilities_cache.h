@@ -23,12 +23,13 @@ inline constexpr char kCapabilitiesDirectory[] =
     "/var/cache/libvirt/qemu/capabilities";
 
 // Puts `kernel` (release, a space, version, as uname(2) has them) in the place
-// of another kernel in all files of `directory`. To be called before libvirtd
-// starts. Returns the paths of the files that were changed. Files that can't be
-// read as libvirt writes them, or are not `owner`'s, stay as they are, with a
-// warning. kNotFound: no such directory; kPermissionDenied: it is not
-// `owner`'s. After a failure some files may have been changed, each as a whole:
-// that only saves or costs libvirtd its questions.
+// of another kernel in all files of `directory`, for a libvirtd that starts
+// later: one that runs has read them. Returns the paths of the files that were
+// changed. Files that can't be read as libvirt writes them, or are not
+// `owner`'s, stay as they are, with a warning. kNotFound: no such directory;
+// kPermissionDenied: it is not `owner`'s. After a failure some files may have
+// been changed, each as a whole: that only saves or costs libvirtd its
+// questions.
 absl::StatusOr<std::vector<std::string>> KeepCapabilities(
     const std::string& directory, absl::string_view kernel, unsigned owner = 0);
 

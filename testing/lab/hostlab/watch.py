@@ -150,14 +150,14 @@ class Watch:
             return outcome.SILENT, f"{wrong}"
         if not missing:
             return outcome.ALL_ON_NEW, f"in {now.kernel}"
-        said += "".join(self._of_report())
+        said += "".join(self.of_report())
         status = self.lab.service.status()
         unnamed = [name for name in missing if name not in said and name not in status.get("unrestored_vms", [])]
         if unnamed:
             return outcome.SILENT, f"off, and nothing says so: {unnamed}"
         return self.bring_back(missing, mend)
 
-    def _of_report(self):
+    def of_report(self):
         result, report = self.lab.service.json("report")
         if result.code != service.OK:
             return
