@@ -33,6 +33,7 @@ struct UpdateRequest {
   double max_blackout_s = 0;  // Refused if predicted to take longer; 0: never.
   bool early_restore = true;  // VMs come back before the ordinary boot.
   bool rescue = false;  // A crash of the new kernel leads back into this one.
+  double rescue_watchdog_s = 360;   // So does a hang for so long; 0: not.
   bool prepare_only = false;        // Take all back once VMs could be paused.
   bool leave_guest_clocks = false;  // Guests' wall clocks are not set.
   WayByVm ways;                     // Go before metadata and policy file.

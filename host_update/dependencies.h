@@ -58,6 +58,7 @@ struct Paths {
   // libvirtd starts no VM by itself while this file exists.
   std::string autostarted_file = "/run/libvirt/qemu/autostarted";
   std::string sysctl_dir = "/proc/sys/kernel";
+  std::string sysrq_trigger = "/proc/sysrq-trigger";
   std::string root;  // Before /boot; "" but in tests.
 };
 

@@ -8,6 +8,8 @@
 #include <algorithm>
 #include <array>
 #include <cstddef>
+#include <cstdint>
+#include <utility>
 #include <vector>
 
 #include "absl/strings/ascii.h"
@@ -161,6 +163,33 @@ LuoFacts ReadLuo(const std::string& root) {
               .value_or(""))};
 }
 
+// How IPMI's driver, which the kernel's other watchdogs know nothing of, counts
+// from a reboot on: drivers/char/ipmi/ipmi_watchdog.c, wdog_reboot_handler.
+constexpr uint64_t kIpmiRebootSeconds = 120;
+
+std::vector<HostWatchdog> ReadWatchdogs(const std::string& root) {
+  std::vector<HostWatchdog> watchdogs;
+  const auto folder = OpenDirectory(root + "/sys/class/watchdog");
+  const std::vector<std::string> names =
+      folder.ok() ? ListDirectory(*folder).value_or(std::vector<std::string>())
+                  : std::vector<std::string>();
+  for (const std::string& name : names) {
+    const std::string path = absl::StrCat(root, "/sys/class/watchdog/", name);
+    if (ReadLine(path + "/state").value_or("") != "active") continue;
+    HostWatchdog watchdog{
+        .name = name, .identity = ReadLine(path + "/identity").value_or("")};
+    (void)absl::SimpleAtoi(ReadLine(path + "/timeout").value_or(""),
+                           &watchdog.timeout_s);
+    watchdogs.push_back(std::move(watchdog));
+  }
+  if (access((root + "/sys/module/ipmi_watchdog").c_str(), F_OK) == 0) {
+    watchdogs.push_back({.name = "ipmi_watchdog",
+                         .identity = "if it counts",
+                         .timeout_s = kIpmiRebootSeconds});
+  }
+  return watchdogs;
+}
+
 std::set<std::string> ReadInterfaces(const std::string& root) {
   const auto folder = OpenDirectory(root + "/sys/class/net");
   if (!folder.ok()) return {};
@@ -199,6 +228,7 @@ absl::StatusOr<HostFacts> CollectHostFacts(const HostFactsOptions& options) {
                                "current_clocksource")
                           .value_or("");
   facts.network_interfaces = ReadInterfaces(root);
+  facts.watchdogs = ReadWatchdogs(root);
   facts.early_restore_installed =
       access((root + kEarlyRestoreUnit).c_str(), F_OK) == 0;
   if (options.luo) {

@@ -7,6 +7,7 @@
 #include <optional>
 #include <set>
 #include <string>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
@@ -23,6 +24,13 @@ struct LuoFacts {
   bool device = false;     // /dev/liveupdate is there.
   std::string holder;      // "systemd (1)" has it open; it takes one at a time.
   std::string shmem_huge;  // Huge pages for memfds: "never", "advise", …
+};
+
+// A watchdog that resets the host if nobody feeds it.
+struct HostWatchdog {
+  std::string name;      // "watchdog0"
+  std::string identity;  // "iTCO_wdt"
+  uint64_t timeout_s = 0;
 };
 
 struct HostFacts {
@@ -47,6 +55,8 @@ struct HostFacts {
   std::string clocksource;  // "tsc"
 
   std::set<std::string> network_interfaces;
+
+  std::vector<HostWatchdog> watchdogs;  // Those that count.
 
   bool early_restore_installed = false;  // Its systemd target is there.
 

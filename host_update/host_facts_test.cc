@@ -4,9 +4,11 @@
 
 #include <filesystem>
 #include <fstream>
+#include <map>
 #include <string>
 
 #include "absl/status/status.h"
+#include "absl/strings/str_cat.h"
 #include "base/status_macros.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
@@ -102,6 +104,31 @@ TEST_F(HostFactsTest, KnowsWhetherTheEarlyRestoreIsInstalled) {
   Write("/lib/systemd/system/host-update-early.target", "[Unit]\n");
   ASSERT_OK_AND_ASSIGN(const HostFacts with, Collect());
   EXPECT_TRUE(with.early_restore_installed);
+}
+
+TEST_F(HostFactsTest, KnowsWatchdogsThatCount) {
+  for (const char* name : {"watchdog0", "watchdog1", "watchdog2"}) {
+    const std::string folder = absl::StrCat("/sys/class/watchdog/", name);
+    Write(folder + "/state", "inactive\n");
+    Write(folder + "/identity", "iTCO_wdt\n");
+    Write(folder + "/timeout", "60\n");
+  }
+  ASSERT_OK_AND_ASSIGN(const HostFacts none, Collect());
+  EXPECT_THAT(none.watchdogs, ::testing::IsEmpty());
+  Write("/sys/class/watchdog/watchdog1/state", "active\n");
+  Write("/sys/class/watchdog/watchdog2/state", "active\n");
+  Write("/sys/class/watchdog/watchdog2/timeout", "-1\n");
+  Write("/sys/module/ipmi_watchdog/parameters/timeout", "10\n");
+  ASSERT_OK_AND_ASSIGN(const HostFacts host, Collect());
+  ASSERT_EQ(host.watchdogs.size(), 3);
+  std::map<std::string, uint64_t> timeouts;
+  for (const HostWatchdog& watchdog : host.watchdogs) {
+    timeouts[watchdog.name] = watchdog.timeout_s;
+  }
+  EXPECT_THAT(timeouts, ::testing::UnorderedElementsAre(
+                            ::testing::Pair("watchdog1", 60),
+                            ::testing::Pair("watchdog2", 0),
+                            ::testing::Pair("ipmi_watchdog", 120)));
 }
 
 TEST_F(HostFactsTest, ReadsNoMoreThanItsIdentityIfThatIsAskedFor) {

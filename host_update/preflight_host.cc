@@ -250,6 +250,29 @@ void CheckKexec(const HostFacts& host, Findings& findings) {
   }
 }
 
+// Most drivers stop theirs for a reboot, and so for a kexec; hpwdt does not
+// (drivers/watchdog/*.c, watchdog_stop_on_reboot).
+void CheckWatchdogs(const HostFacts& host, Findings& findings) {
+  if (host.watchdogs.empty()) {
+    findings.Ok("WATCHDOG", "no hardware watchdog counts");
+    return;
+  }
+  std::vector<std::string> counting;
+  for (const HostWatchdog& watchdog : host.watchdogs) {
+    counting.push_back(absl::StrCat(watchdog.name, " (", watchdog.identity,
+                                    ", ", watchdog.timeout_s, " s)"));
+  }
+  findings.Warning(
+      "WATCHDOG",
+      absl::StrCat(absl::StrJoin(counting, ", "),
+                   " may go on counting over the jump: it then resets the "
+                   "host, with the VMs' memory, if the new kernel does not "
+                   "feed it in time"),
+      "have its driver in the initramfs, which feeds it until somebody opens "
+      "it; or stop it for the update: RuntimeWatchdogSec=0 in "
+      "/etc/systemd/system.conf, then systemctl daemon-reexec");
+}
+
 void CheckClock(const HostFacts& host, Findings& findings) {
   // One that runs on whatever the processor's speed and sleep.
   const bool constant = host.cpu_flags.count("constant_tsc") != 0;
@@ -301,6 +324,7 @@ void EvaluateHost(const PreflightInput& input, CheckReport* report) {
   }
   CheckKexec(input.host, findings);
   CheckClock(input.host, findings);
+  CheckWatchdogs(input.host, findings);
   CheckHooks(input.refused_hooks, findings);
 }
 

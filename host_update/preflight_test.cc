@@ -217,16 +217,16 @@ TEST_F(PreflightTest, GoesWithAnOkForEachThingLookedAt) {
     EXPECT_NE(finding.message(), "") << finding.code();
     codes.push_back(finding.code());
   }
-  EXPECT_THAT(
-      codes,
-      ::testing::ElementsAre(
-          "HOST_ROOT", "UPDATE_INTERRUPTED", "UNRESTORED_VMS",
-          "LIBVIRT_VERSION", "QEMU_VERSION", "DAX_MOUNTED", "DAX_RANGE",
-          "DAX_SPACE", "KEXEC_ALLOWED", "KERNEL_STAGED", "CLOCK_TSC", "HOOKS",
-          "TARGET_KERNEL", "TARGET_INITRD", "TARGET_CMDLINE", "TARGET_KVM",
-          "TARGET_DAX", "HOST_MEMORY", "VM_STATE", "VM_QEMU_VERSION",
-          "MACHINE_TYPE", "RAM_PRESERVABLE", "AUX_RAM_SHARE", "QEMU_BLOCKED",
-          "UNSUPPORTED_DEVICE", "BLOCK_JOB", "BRIDGE_PRESENT"));
+  EXPECT_THAT(codes,
+              ::testing::ElementsAre(
+                  "HOST_ROOT", "UPDATE_INTERRUPTED", "UNRESTORED_VMS",
+                  "LIBVIRT_VERSION", "QEMU_VERSION", "DAX_MOUNTED", "DAX_RANGE",
+                  "DAX_SPACE", "KEXEC_ALLOWED", "KERNEL_STAGED", "CLOCK_TSC",
+                  "WATCHDOG", "HOOKS", "TARGET_KERNEL", "TARGET_INITRD",
+                  "TARGET_CMDLINE", "TARGET_KVM", "TARGET_DAX", "HOST_MEMORY",
+                  "VM_STATE", "VM_QEMU_VERSION", "MACHINE_TYPE",
+                  "RAM_PRESERVABLE", "AUX_RAM_SHARE", "QEMU_BLOCKED",
+                  "UNSUPPORTED_DEVICE", "BLOCK_JOB", "BRIDGE_PRESENT"));
 }
 
 TEST_F(PreflightTest, GoesWithoutVms) {
@@ -343,6 +343,14 @@ TEST_F(PreflightTest, WarnsOfAnotherClock) {
   host_.cpu_flags.erase("nonstop_tsc");
   ExpectOnly(Finding::WARNING, "CLOCK_TSC", "host",
              "clock source hpet, no nonstop_tsc");
+}
+
+TEST_F(PreflightTest, WarnsOfAWatchdogThatMayCountOn) {
+  host_.watchdogs = {
+      {.name = "watchdog0", .identity = "hpwdt", .timeout_s = 30},
+      {.name = "ipmi_watchdog", .identity = "if it counts", .timeout_s = 120}};
+  ExpectOnly(Finding::WARNING, "WATCHDOG", "host",
+             "watchdog0 (hpwdt, 30 s), ipmi_watchdog (if it counts, 120 s)");
 }
 
 // The target kernel.
@@ -614,12 +622,12 @@ TEST_F(LuoPreflightTest, AsksForLuoAndNothingOfDax) {
       ::testing::ElementsAre(
           "HOST_ROOT", "UPDATE_INTERRUPTED", "UNRESTORED_VMS",
           "LIBVIRT_VERSION", "QEMU_VERSION", "LUO_DEVICE", "LUO_ENABLED",
-          "SHMEM_THP", "KEXEC_ALLOWED", "KERNEL_STAGED", "CLOCK_TSC", "HOOKS",
-          "TARGET_KERNEL", "TARGET_INITRD", "TARGET_CMDLINE", "TARGET_KVM",
-          "TARGET_LUO", "TARGET_LUO_ABI", "TARGET_LUO_CMDLINE", "HOST_MEMORY",
-          "VM_STATE", "VM_QEMU_VERSION", "MACHINE_TYPE", "RAM_PRESERVABLE",
-          "AUX_RAM_SHARE", "QEMU_BLOCKED", "UNSUPPORTED_DEVICE", "BLOCK_JOB",
-          "BRIDGE_PRESENT"));
+          "SHMEM_THP", "KEXEC_ALLOWED", "KERNEL_STAGED", "CLOCK_TSC",
+          "WATCHDOG", "HOOKS", "TARGET_KERNEL", "TARGET_INITRD",
+          "TARGET_CMDLINE", "TARGET_KVM", "TARGET_LUO", "TARGET_LUO_ABI",
+          "TARGET_LUO_CMDLINE", "HOST_MEMORY", "VM_STATE", "VM_QEMU_VERSION",
+          "MACHINE_TYPE", "RAM_PRESERVABLE", "AUX_RAM_SHARE", "QEMU_BLOCKED",
+          "UNSUPPORTED_DEVICE", "BLOCK_JOB", "BRIDGE_PRESENT"));
 }
 
 TEST_F(LuoPreflightTest, RefusesWhileVmsWaitToBeRestored) {

@@ -19,6 +19,7 @@
 #include "base/unique_fd.h"
 #include "host_update/early_restore.h"
 #include "host_update/rescue.pb.h"
+#include "host_update/rescue_watchdog.h"
 #include "loader/command_line.h"
 
 namespace live_update {
@@ -47,6 +48,9 @@ std::string NotePath(const Paths& paths) {
 }
 std::string StatePath(const Paths& paths) {
   return absl::StrCat(paths.run_dir, "/rescue");
+}
+std::string WatchdogPath(const Paths& paths) {
+  return absl::StrCat(paths.run_dir, "/rescue-watchdog");
 }
 
 // kNotFound: there is none.
@@ -154,6 +158,29 @@ void PanicOnHangs(const Paths& paths, RescueState& state) {
   }
 }
 
+// The settings as they were. What can't be written is logged.
+void ResetPanicSettings(const Paths& paths, const RescueState& state) {
+  for (const RescueState::Setting& setting : state.settings()) {
+    const absl::Status status = WriteSetting(
+        absl::StrCat(paths.sysctl_dir, "/", setting.name()), setting.value());
+    if (!status.ok()) LogWarning(status.message());
+  }
+}
+
+// The rescue goes without one where it can't be had.
+void StartWatchdog(const RescueKernel& kernel, const Paths& paths,
+                   RescueState& state) {
+  if (kernel.watchdog_s() <= 0) return;
+  const absl::Status started = StartRescueWatchdog(
+      WatchdogPath(paths), absl::Seconds(kernel.watchdog_s()),
+      paths.sysrq_trigger);
+  if (started.ok()) {
+    state.set_watchdog_s(kernel.watchdog_s());
+  } else {
+    LogWarning(absl::StrCat("the rescue has no watchdog: ", started.message()));
+  }
+}
+
 Finding MakeFinding(Finding::Severity severity, std::string message,
                     std::string remedy) {
   Finding finding;
@@ -220,10 +247,15 @@ std::optional<Finding> CheckRescue(const UpdateRequest& request,
   }
   return MakeFinding(
       Finding::OK,
-      absl::StrCat("should the new kernel crash once ", kRescueUnit,
-                   " has run and before VMs do, ", host.kernel_release,
-                   " takes over in what crashkernel= has set aside (",
-                   RoomNeeded(host), " at least)"),
+      absl::StrCat(
+          "should the new kernel crash",
+          request.rescue_watchdog_s > 0
+              ? absl::StrCat(", or hang for ", request.rescue_watchdog_s, " s,")
+              : "",
+          " once ", kRescueUnit, " has run and before VMs do, ",
+          host.kernel_release,
+          " takes over in what crashkernel= has set aside (", RoomNeeded(host),
+          " at least)"),
       "");
 }
 
@@ -234,6 +266,7 @@ absl::Status NoteRescueKernel(const UpdateRequest& request,
     return RemoveIfThere(NotePath(deps.paths));
   }
   RescueKernel kernel = RunningKernel(checked.host);
+  kernel.set_watchdog_s(request.rescue_watchdog_s);
   LU_ASSIGN_OR_RETURN(
       *kernel.mutable_command_line(),
       RescueCommandLine(request, checked.host, checked.target.release()));
@@ -258,23 +291,36 @@ absl::Status ArmRescue(const Dependencies& deps) {
   state.set_release(kernel.release());
   state.set_armed(staged.ok());
   state.set_reason(std::string(staged.message()));
-  if (staged.ok()) PanicOnHangs(deps.paths, state);
+  if (staged.ok()) {
+    PanicOnHangs(deps.paths, state);
+    StartWatchdog(kernel, deps.paths, state);
+  }
   *state.mutable_armed_at() = deps.clock->Sample();
   LU_RETURN_IF_ERROR(
       WriteFileAtomically(StatePath(deps.paths), state.SerializeAsString()));
   return Annotate(staged, "no rescue kernel");
 }
 
+void FeedRescue(const Dependencies& deps) {
+  if (const absl::Status fed = FeedRescueWatchdog(WatchdogPath(deps.paths));
+      !fed.ok()) {
+    LogWarning(fed.message());
+  }
+}
+
+absl::Status EndForcedCrashes(const Dependencies& deps) {
+  LU_RETURN_IF_ERROR(StopRescueWatchdog(WatchdogPath(deps.paths)));
+  const auto state = ReadNote<RescueState>(StatePath(deps.paths));
+  if (state.ok()) ResetPanicSettings(deps.paths, *state);
+  return absl::OkStatus();
+}
+
 absl::Status DisarmRescue(const Dependencies& deps) {
-  absl::Status status = RemoveIfThere(NotePath(deps.paths));
+  absl::Status status = EndForcedCrashes(deps);
+  status.Update(RemoveIfThere(NotePath(deps.paths)));
   const auto state = ReadNote<RescueState>(StatePath(deps.paths));
   if (absl::IsNotFound(state.status())) return status;
   LU_RETURN_IF_ERROR(state.status());
-  for (const RescueState::Setting& setting : state->settings()) {
-    status.Update(
-        WriteSetting(absl::StrCat(deps.paths.sysctl_dir, "/", setting.name()),
-                     setting.value()));
-  }
   if (state->armed() && deps.crash_kexec != nullptr) {
     status.Update(deps.crash_kexec->Unstage());
   }
@@ -301,6 +347,7 @@ void ReportRescue(const HostFacts& host, double committed_s,
   rescue.set_kernel(state->release());
   rescue.set_armed(state->armed());
   rescue.set_reason(state->reason());
+  rescue.set_watchdog_s(state->watchdog_s());
   rescue.set_new_kernel_s(resumed_s - committed_s);
   if (!state->armed()) return;
   rescue.set_covered_s(static_cast<double>(resumed.boottime_ns() -

@@ -3,6 +3,8 @@
 //
 //   old kernel       NoteRescueKernel    which one it is, into the state folder
 //   new kernel       ArmRescue           it is staged for a crash
+//     restorer       FeedRescue          at each step: nothing hangs
+//     a VM may run   EndForcedCrashes    a hang crashes nothing any more
 //     all VMs run    DisarmRescue        it is given up, and reported
 //   rescue kernel    RestoreAll, as in any boot; ReportRescue says where it is
 //
@@ -42,10 +44,20 @@ absl::Status NoteRescueKernel(const UpdateRequest& request,
                               const CheckedHost& checked,
                               const Dependencies& deps);
 
-// In the new kernel, first of all. Also has what would leave the host hanging,
-// an oops or a task that does not get on, crash it. What came of it is noted
-// for the report. kNotFound: no rescue is asked for.
+// In the new kernel, first of all. Also has what would leave the host hanging
+// crash it: an oops, a task that does not get on, a restore that FeedRescue
+// hears nothing of (rescue_watchdog.h, which see for threads). What came of it
+// is noted for the report. kNotFound: no rescue is asked for.
 absl::Status ArmRescue(const Dependencies& deps);
+
+// Called by the restorer whenever it got on. Does nothing if nothing is armed.
+void FeedRescue(const Dependencies& deps);
+
+// Before the first VM runs: what merely hangs crashes the host no more, for
+// that would cost this VM; a crash of the kernel's own still leads into the
+// rescue kernel. Any thread may call it, any number of times. An error: the
+// watchdog still runs.
+absl::Status EndForcedCrashes(const Dependencies& deps);
 
 // Once VMs run: undoes all that ArmRescue did, and forgets the kernel. A crash
 // kernel that somebody else has staged is left alone. OK if nothing is armed.

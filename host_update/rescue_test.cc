@@ -5,11 +5,14 @@
 #include <string>
 
 #include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
+#include "absl/time/time.h"
 #include "base/status_macros.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "host_update/live_update.h"
 #include "host_update/report/report_text.h"
+#include "host_update/rescue_watchdog.h"
 #include "host_update/restore.h"
 #include "host_update/undo.h"
 #include "testing/fake_crash_kexec.h"
@@ -41,11 +44,16 @@ class RescueTest : public ::testing::Test {
     }
     host_.deps().paths.root = root_;
     host_.deps().paths.sysctl_dir = root_ + "/sysctl";
+    host_.deps().paths.sysrq_trigger = root_ + "/sysrq-trigger";
+    Write("/sysrq-trigger", "");
     request_ = host_.Request();
     request_.rescue = true;
     SetCommandLine("root=/dev/vda memmap=2G!4G crashkernel=1G");
   }
-  ~RescueTest() override { std::filesystem::remove_all(root_); }
+  ~RescueTest() override {
+    EXPECT_THAT(EndForcedCrashes(host_.deps()), IsOk());
+    std::filesystem::remove_all(root_);
+  }
 
   void Write(const std::string& path, const std::string& contents) {
     std::filesystem::create_directories(
@@ -137,6 +145,42 @@ TEST_F(RescueTest, ARescueRestoresAndSaysSo) {
   ASSERT_TRUE(finding.has_value());
   EXPECT_EQ(finding->severity(), Finding::ERROR);
   EXPECT_THAT(finding->remedy(), HasSubstr("cold"));
+}
+
+TEST_F(RescueTest, ARestoreThatDoesNotComeIsEndedByACrash) {
+  request_.rescue_watchdog_s = 0.2;
+  Jump();
+  EXPECT_THAT(ArmRescue(host_.deps()), IsOk());
+  for (int i = 0; i < 6000 && Read("/sysrq-trigger").empty(); ++i) {
+    absl::SleepFor(absl::Milliseconds(10));
+  }
+  EXPECT_EQ(Read("/sysrq-trigger"), "c");
+}
+
+TEST_F(RescueTest, OnceAVmMayRunAHangCrashesNothing) {
+  request_.rescue_watchdog_s = 0.5;
+  Jump();
+  EXPECT_THAT(ArmRescue(host_.deps()), IsOk());
+  EXPECT_EQ(Read("/sysctl/hung_task_panic"), "1");
+  EXPECT_THAT(EndForcedCrashes(host_.deps()), IsOk());
+  EXPECT_EQ(Read("/sysctl/hung_task_panic"), "0");
+  EXPECT_TRUE(crash_.staged.has_value());  // For a crash of the kernel's own.
+  absl::SleepFor(absl::Seconds(1));
+  EXPECT_EQ(Read("/sysrq-trigger"), "");
+}
+
+TEST_F(RescueTest, ARestoreStopsTheWatchdog) {
+  Jump();
+  EXPECT_THAT(ArmRescue(host_.deps()), IsOk());
+  const UpdateReport report = Restore();
+  EXPECT_EQ(report.rescue().watchdog_s(), 360);
+  EXPECT_THAT(ReportText(report), HasSubstr("so would a hang of 360 s"));
+  // It is gone, for another one can begin.
+  const std::string lock = host_.deps().paths.run_dir + "/rescue-watchdog";
+  EXPECT_THAT(StartRescueWatchdog(lock, absl::Hours(1),
+                                  host_.deps().paths.sysrq_trigger),
+              IsOk());
+  EXPECT_THAT(StopRescueWatchdog(lock), IsOk());
 }
 
 TEST_F(RescueTest, AnothersCrashKernelIsLeftAlone) {

@@ -186,6 +186,7 @@ void RestoreVms(const std::vector<std::pair<int, IncomingVm>>& vms,
     VmReport& vm_report = *report.mutable_vms(vms[i].first);
     const double start = span_clock.Now();
     (void)RestoreVm(vms[i].second, incoming, deps, vm_report);
+    FeedRescue(deps);
     const double end = span_clock.Now();
     vm_report.set_restore_s(end - start);
     if (vm_report.result() != VmReport::RESTORED) return;
@@ -329,6 +330,7 @@ absl::StatusOr<UpdateReport> RestoreAll(const ClockSample& first_line,
 
   const double restore_start = span_clock.Now();
   LU_RETURN_IF_ERROR(deps.entered(Phase::kRestore));
+  FeedRescue(deps);
   auto vms = ReadVms(*reader, report);
   std::stable_sort(vms.begin(), vms.end(), [](const auto& a, const auto& b) {
     return a.second.record.restore_priority() >

@@ -15,6 +15,7 @@
 #include "base/log.h"
 #include "base/status_macros.h"
 #include "host_update/policy.h"
+#include "host_update/rescue.h"
 #include "state_preserve/auxiliary_ram.h"
 #include "state_preserve/ram_digest.h"
 #include "state_preserve/ram_identity.h"
@@ -239,7 +240,9 @@ absl::Status CheckNeverResumed(const IncomingVm& vm,
 }
 
 // Before a VM runs in this kernel: says so in preserved memory.
-absl::Status MarkResumed(const IncomingVm& vm, IncomingPreservation& incoming) {
+absl::Status MarkResumed(const IncomingVm& vm, IncomingPreservation& incoming,
+                         const Dependencies& deps) {
+  LU_RETURN_IF_ERROR(Annotate(EndForcedCrashes(deps), "it is not let run"));
   return Annotate(incoming.MarkResumed(vm.record.uuid(), RunningKernel()),
                   "it is not let run, for it can't be noted that it was");
 }
@@ -249,7 +252,7 @@ absl::Status MarkResumed(const IncomingVm& vm, IncomingPreservation& incoming) {
 absl::Status LetRun(const IncomingVm& vm, IncomingPreservation& incoming,
                     const Dependencies& deps) {
   LogInfo(absl::StrCat(vm.record.name(), " was restored and not let run yet"));
-  LU_RETURN_IF_ERROR(MarkResumed(vm, incoming));
+  LU_RETURN_IF_ERROR(MarkResumed(vm, incoming, deps));
   return deps.hypervisor->Resume(
       {.name = vm.record.name(), .uuid = vm.record.uuid()}, /*run=*/true,
       absl::Now() + deps.limits.resume);
@@ -263,7 +266,7 @@ absl::Status Start(const IncomingVm& vm, RestorableVm restorable,
   bool tried_to_mark = false;
   restorable.before_it_may_run = [&] {
     tried_to_mark = true;
-    return MarkResumed(vm, incoming);
+    return MarkResumed(vm, incoming, deps);
   };
   const absl::Status restored =
       deps.hypervisor->Restore(restorable, absl::Now() + deps.limits.restore);
@@ -284,9 +287,11 @@ absl::Status TryRestore(const IncomingVm& vm, IncomingPreservation& incoming,
   deps.hypervisor->EndAbandonedRestore(
       {.name = vm.record.name(), .uuid = vm.record.uuid()},
       absl::Now() + deps.limits.restore);
+  FeedRescue(deps);
   LU_ASSIGN_OR_RETURN(const Earlier earlier,
                       FindEarlierRestore(vm, incoming, deps));
   if (earlier == Earlier::kRestoredAndReleased) return absl::OkStatus();
+  FeedRescue(deps);
   if (earlier == Earlier::kNothing) {
     LU_RETURN_IF_ERROR(CheckNeverResumed(vm, incoming, report));
   }
@@ -296,6 +301,7 @@ absl::Status TryRestore(const IncomingVm& vm, IncomingPreservation& incoming,
   if (vm.ram_digests.has_value() &&
       deps.handover.verify_ram != RamCoverage::kNone) {
     LU_RETURN_IF_ERROR(CompareRam(vm, restorable, deps.limits.restore, report));
+    FeedRescue(deps);
   }
   return Start(vm, std::move(restorable), incoming, deps, report);
 }

@@ -131,6 +131,12 @@ std::variant<Options, int> ParseOptions(int argc, char** argv) {
       ->check(CLI::IsMember({"on", "off"}))
       ->type_name("on|off")
       ->default_str("off");
+  app.add_option("--rescue-watchdog", options.request.rescue_watchdog_s,
+                 "With --rescue on: have it also take over if the new kernel "
+                 "hangs for so long before a VM runs in it; 0: not")
+      ->check(CLI::IsMember({"0"}) | CLI::Range(30.0, 86400.0))
+      ->type_name("SECONDS")
+      ->capture_default_str();
   app.add_option("--connect", options.connect_uri, "libvirt's URI")
       ->capture_default_str();
 

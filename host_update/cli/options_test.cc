@@ -114,6 +114,22 @@ TEST(RescueOptionTest, IsAWordOfTheConfigurationFile) {
   }
 }
 
+TEST(RescueOptionTest, AHangIsEndedUnlessItIsNot) {
+  for (const auto& [word, seconds] :
+       {std::pair("0", 0.0), std::pair("60", 60.0)}) {
+    const auto options = Parse({"check", "--rescue-watchdog", word});
+    ASSERT_TRUE(std::holds_alternative<Options>(options)) << word;
+    EXPECT_EQ(std::get<Options>(options).request.rescue_watchdog_s, seconds);
+  }
+  EXPECT_EQ(std::get<Options>(Parse({"check"})).request.rescue_watchdog_s, 360);
+  // A restore takes longer than that.
+  ::testing::internal::CaptureStderr();
+  EXPECT_TRUE(
+      std::holds_alternative<int>(Parse({"check", "--rescue-watchdog", "5"})));
+  EXPECT_THAT(::testing::internal::GetCapturedStderr(),
+              HasSubstr("--rescue-watchdog"));
+}
+
 TEST(RescueOptionTest, ArmingIsOneOfTheThingsThatRestoreDoes) {
   const auto options = Parse({"restore", "--arm-rescue"});
   ASSERT_TRUE(std::holds_alternative<Options>(options));

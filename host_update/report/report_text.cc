@@ -143,10 +143,13 @@ std::string RescueText(const UpdateReport& report) {
   }
   return absl::StrFormat(
       "  a crash would have led back into %s for %.2f s of the %.2f s from the "
-      "jump to the last VM's resume (%.0f %%; %.0f %% of the blackout)\n",
+      "jump to the last VM's resume (%.0f %%; %.0f %% of the blackout)%s\n",
       rescue.kernel(), rescue.covered_s(), rescue.new_kernel_s(),
       PercentOf(rescue.covered_s(), rescue.new_kernel_s()),
-      PercentOf(rescue.covered_s(), report.host_blackout_s()));
+      PercentOf(rescue.covered_s(), report.host_blackout_s()),
+      rescue.watchdog_s() > 0
+          ? absl::StrCat("; so would a hang of ", rescue.watchdog_s(), " s")
+          : "");
 }
 
 }  // namespace

@@ -11,7 +11,7 @@ import dataclasses
 import time
 import typing
 
-from hostlab import outcome, service
+from hostlab import outcome, rescue, service
 from hostlab.deadline import wait_until
 from hostlab.host import BOOT_S
 from hostlab.qmp import Qmp
@@ -97,6 +97,17 @@ def kexec_refused(lab, watch):
     return update(lab)
 
 
+def unsigned_kernel(lab, watch):
+    """The target without its signature, on a host in lockdown; until the next boot."""
+    kernel = "/root/unsigned"
+    lab.host.sh(f"cp {lab.host.flavor.newer.kernel} {kernel}; pe=$(od -An -tu4 -j60 -N4 {kernel}); "
+                f"dd if=/dev/zero of={kernel} bs=1 seek=$((pe + 24 + 112 + 32)) count=8 conv=notrunc status=none; "
+                "echo integrity > /sys/kernel/security/lockdown")
+    said = update(lab, kernel=kernel)
+    assert "sign" in said or "lockdown" in said, said
+    return said
+
+
 def qemu_dies(lab, watch):
     return update(lab, fault="save@vm1:kill-qemu")
 
@@ -124,7 +135,9 @@ BEFORE = [
     Case("another memmap", lambda lab, watch: update(lab, options="--append memmap=1G!5G"), OLD, flavors=("dax",)),
     Case("a second update", second_update, OLD),
     Case("QEMU dies in the save", qemu_dies, GONE),
-    Case("the kernel refuses kexec", kexec_refused, OLD),  # The last one: it stays so.
+    # The last ones: it stays so.
+    Case("an unsigned kernel under lockdown", unsigned_kernel, OLD),
+    Case("the kernel refuses kexec", kexec_refused, OLD),
 ]
 
 
@@ -279,6 +292,15 @@ def libvirtd_comes_late(lab, watch):
     return f"exit {ended[0]}: {ended[1]}"
 
 
+def restorer_hangs(lab, watch):
+    """Before a VM runs, for ever: the rescue's watchdog crashes the new kernel."""
+    rescue.configure(lab.host, watchdog_s=60)
+    rescue.put_unit(lab.host, "exec", before=rescue.STOP_THE_RESTORER, end=rescue.WAIT_FOR_EVER)
+    rescue.update_into(lab)
+    result = lab.service.call("report")
+    return result.out + result.err
+
+
 JUMPS = [
     Case("hard reset in the jump", reset_in_the_jump, flavors=("dax",)),
     Case("panic before init", panic_before_init, flavors=("dax",)),
@@ -287,5 +309,6 @@ JUMPS = [
     Case("panic after VMs ran on", lambda lab, watch: panic_in_the_restorer(lab, "resume"), GONE, flavors=("dax",)),
     Case("reset that loses memory", reset_and_memory_lost, GONE, flavors=("dax",)),
     Case("the clock jumps", clock_jumps, NEW),
+    Case("the restorer hangs", restorer_hangs, NEW, flavors=("dax",)),
     Case("libvirtd comes late", libvirtd_comes_late, NEW),
 ]

@@ -5,63 +5,25 @@ Each test has a host of its own: a rescue kernel knows too little memory to upda
 
 import pytest
 
-from hostlab import observe, service
-from hostlab.agent import AgentError
-from hostlab.deadline import LabTimeout, wait_until
-from hostlab.host import BOOT_S
+from hostlab import observe, rescue, service
 from hostlab.lab import running_lab
 
 pytestmark = pytest.mark.only("dax")  # With luo a crash drops what was preserved.
 
-ROOM = "crashkernel=1G"
-# In the new kernel alone: the rescue kernel has the same root file system.
-CRASH_UNIT = """[Unit]
-DefaultDependencies=no
-ConditionKernelCommandLine=!host_update.rescue
-After=host-update-rescue.service host-update-hold.service
-{order}
-[Service]
-Type={type}
-ExecStart=/bin/sh -c '{before} cp /proc/sys/kernel/random/boot_id /root/crashed; uname -r >> /root/crashed; sync; echo c > /proc/sysrq-trigger'
-[Install]
-WantedBy=host-update-restore.service
-"""
-
-
 @pytest.fixture
 def lab(request, payload, logs, flavor):
     with running_lab(logs / request.node.name, payload, flavor) as lab:
-        lab.host.put_file(service.CONFIG, "backend = dax\nrescue = on\n")
+        rescue.configure(lab.host)
         yield lab
-
-
-def put_crash(host, type, order="", before=""):
-    host.put_file("/etc/systemd/system/crash.service", CRASH_UNIT.format(type=type, order=order, before=before))
-    host.sh("systemctl enable --quiet crash.service")
-
-
-def in_rescue_kernel(host):
-    try:
-        host.agent.resync(5)
-        return "host_update.rescue=" in host.read("/proc/cmdline")
-    except (AgentError, LabTimeout, OSError):
-        return False
 
 
 def update_and_crash(lab, before):
     """The rescue kernel's report; by then the host has booted twice."""
     host, target = lab.host, lab.host.flavor.newer
-    try:
-        lab.service.update(target, append=ROOM, wait_for_restore=False)
-    except (AgentError, LabTimeout):
-        pass  # The new kernel answered, and has just gone.
-    wait_until(lambda: in_rescue_kernel(host), BOOT_S, "the rescue kernel runs")
-    host.wait_for_boot()
-    lab.service.wait_for_restore()
+    boot_id, release = rescue.update_into(lab)
     report = lab.service.report()
-    crashed = host.read("/root/crashed").split()
-    assert crashed[1] == target.release, "the crash was in the new kernel"
-    assert len({before.boot_id, crashed[0], host.boot_id()}) == 3
+    assert release == target.release, "the crash was in the new kernel"
+    assert len({before.boot_id, boot_id, host.boot_id()}) == 3
     assert host.kernel() == host.flavor.older.release == report["kernel_after"]
     assert report["rescue"]["crashed_kernel"] == target.release
     print(f"rescue: blackout {report['host_blackout_s']:.1f} s; "
@@ -69,21 +31,35 @@ def update_and_crash(lab, before):
     return report
 
 
+def check_all_came_back(lab, before, report):
+    assert report["result"] == "UPDATED", report
+    for guest in lab.guests:
+        observe.check_domain_as_before(lab.host, guest.name, before.domains[guest.name])
+        observe.check_guest_went_on(lab.host, guest, before.consoles[guest.name])
+    assert lab.service.leftovers() == []
+
+
 def test_all_come_back(lab):
     """The new kernel crashes as the restorer is about to start."""
     host = lab.host
     before = observe.Before(host, lab.guests)
-    put_crash(host, "oneshot", order="Before=host-update-restore.service")
+    rescue.put_unit(host, "oneshot", order="Before=host-update-restore.service")
     report = update_and_crash(lab, before)
-    assert report["result"] == "UPDATED", report
-    for guest in lab.guests:
-        observe.check_domain_as_before(host, guest.name, before.domains[guest.name])
-        observe.check_guest_went_on(host, guest, before.consoles[guest.name])
-    assert lab.service.leftovers() == []
+    check_all_came_back(lab, before, report)
     # The next kernel would get no more memory than this one has.
     result, check = lab.service.json(f"check {host.flavor.newer.arguments}")
     assert result.code == service.NO_GO
     assert any(found["code"] == "RESCUE" and "cold" in found["remedy"] for found in check["findings"]), check
+
+
+def test_the_restorer_hangs(lab):
+    """It stands still before a VM runs: nobody feeds the watchdog, which crashes the new kernel."""
+    before = observe.Before(lab.host, lab.guests)
+    rescue.configure(lab.host, watchdog_s=60)
+    rescue.put_unit(lab.host, "exec", before=rescue.STOP_THE_RESTORER, end=rescue.WAIT_FOR_EVER)
+    report = update_and_crash(lab, before)
+    check_all_came_back(lab, before, report)
+    assert report["host_blackout_s"] > 60, report
 
 
 def test_one_had_run(lab):
@@ -92,7 +68,7 @@ def test_one_had_run(lab):
     before = observe.Before(host, lab.guests)
     host.put_file("/etc/host-update/policy.textproto", "parallelism: 1\n")
     marks = f"{service.STORE}/incoming/*/resumed"
-    put_crash(host, "exec", before=f"until ls {marks}/* 2> /dev/null; do sleep 0.2; done; sleep 1; ls {marks} > /root/marked;")
+    rescue.put_unit(host, "exec", before=f"until ls {marks}/* 2> /dev/null; do sleep 0.2; done; sleep 1; ls {marks} > /root/marked;")
     report = update_and_crash(lab, before)
     assert report["result"] == "PARTIAL", report
     marked = set(host.read("/root/marked").split())
@@ -122,16 +98,15 @@ def test_no_crash(lab):
     """What was covered is measured and reported; nothing of it is left."""
     host = lab.host
     before = observe.Before(host, lab.guests)
-    report = lab.service.update(host.flavor.newer, append=ROOM)
+    report = lab.service.update(host.flavor.newer, append=rescue.ROOM)
     assert report["result"] == "UPDATED", report
-    rescue = report["rescue"]
-    assert rescue["armed"] and rescue["kernel"] == host.flavor.older.release, rescue
-    assert 0 < rescue["covered_s"] < rescue["new_kernel_s"] < report["host_blackout_s"], report
-    print(f"covered: {rescue['covered_s']:.1f} s of the new kernel's {rescue['new_kernel_s']:.1f} s "
-          f"({rescue['covered_s'] / rescue['new_kernel_s']:.0%}), of a blackout of {report['host_blackout_s']:.1f} s")
+    found = report["rescue"]
+    assert found["armed"] and found["kernel"] == host.flavor.older.release, found
+    assert found["watchdog_s"] == 360, found
+    assert 0 < found["covered_s"] < found["new_kernel_s"] < report["host_blackout_s"], report
+    print(f"covered: {found['covered_s']:.1f} s of the new kernel's {found['new_kernel_s']:.1f} s "
+          f"({found['covered_s'] / found['new_kernel_s']:.0%}), of a blackout of {report['host_blackout_s']:.1f} s")
     assert host.sh("cat /sys/kernel/kexec_crash_loaded") == "0"
     assert host.sh("cat /proc/sys/kernel/panic_on_oops") == "0"
-    for guest in lab.guests:
-        observe.check_domain_as_before(host, guest.name, before.domains[guest.name])
-        observe.check_guest_went_on(host, guest, before.consoles[guest.name])
-    assert lab.service.leftovers() == []
+    assert host.sh("grep -l 'arm-rescu[e]' /proc/[0-9]*/cmdline 2> /dev/null || true") == "", "the watchdog has ended"
+    check_all_came_back(lab, before, report)
