@@ -1,6 +1,7 @@
 #include "host_update/rescue.h"
 
 #include <fcntl.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -27,6 +28,7 @@ namespace {
 
 constexpr uint64_t kMaxNoteBytes = 1 << 16;
 constexpr uint64_t kMaxSettingBytes = 64;
+constexpr mode_t kRunDirMode = 0711;  // Of packaging/systemd/*.tmpfiles.
 constexpr double kNanosPerSecond = 1e9;
 
 // What a kernel needs that starts from a crash: one processor, for a second one
@@ -285,6 +287,10 @@ absl::Status ArmRescue(const Dependencies& deps) {
   LU_ASSIGN_OR_RETURN(const HostFacts host, deps.host_facts());
   if (kernel.boot_id() == host.boot_id) {
     return absl::NotFoundError("the rescue kernel is for the next kernel");
+  }
+  // systemd's tmpfiles may come later.
+  if (mkdir(deps.paths.run_dir.c_str(), kRunDirMode) != 0 && errno != EEXIST) {
+    return absl::ErrnoToStatus(errno, deps.paths.run_dir);
   }
   const absl::Status staged = StageRescue(kernel, deps);
   RescueState state;

@@ -157,6 +157,13 @@ TEST_F(RescueTest, ARestoreThatDoesNotComeIsEndedByACrash) {
   EXPECT_EQ(Read("/sysrq-trigger"), "c");
 }
 
+TEST_F(RescueTest, IsArmedBeforeItsFolderIsMade) {
+  Jump();
+  std::filesystem::remove_all(host_.deps().paths.run_dir);
+  EXPECT_THAT(ArmRescue(host_.deps()), IsOk());
+  EXPECT_EQ(Restore().rescue().watchdog_s(), 360);
+}
+
 TEST_F(RescueTest, OnceAVmMayRunAHangCrashesNothing) {
   request_.rescue_watchdog_s = 0.5;
   Jump();
