@@ -98,11 +98,11 @@ absl::StatusOr<std::string> BlockName(Qmp& qmp, const std::string& backend,
 
 absl::StatusOr<uint64_t> AddressOf(
     const std::string& name,
-    const absl::StatusOr<std::vector<RamBlock>>& blocks) {
+    const absl::StatusOr<std::vector<QemuRamBlock>>& blocks) {
   LU_RETURN_IF_ERROR(blocks.status());
   const auto block =
       std::find_if(blocks->begin(), blocks->end(),
-                   [&name](const RamBlock& b) { return b.name == name; });
+                   [&name](const QemuRamBlock& b) { return b.name == name; });
   if (block == blocks->end()) {
     return absl::NotFoundError("QEMU's list of RAM blocks has it not");
   }
@@ -111,7 +111,7 @@ absl::StatusOr<uint64_t> AddressOf(
 
 // Opens the memory of `block`, and looks up what it consists of in `smaps`.
 absl::Status OpenBlock(pid_t pid,
-                       const absl::StatusOr<std::vector<RamBlock>>& blocks,
+                       const absl::StatusOr<std::vector<QemuRamBlock>>& blocks,
                        const absl::StatusOr<std::string>& smaps,
                        GuestRam& block) {
   LU_ASSIGN_OR_RETURN(const uint64_t address, AddressOf(block.name, blocks));
@@ -183,7 +183,7 @@ absl::StatusOr<std::vector<GuestRam>> FindGuestRam(
   LU_ASSIGN_OR_RETURN(const std::vector<MemoryBackend> backends,
                       qmp.QueryMemoryBackends(deadline));
   // An error matters only if there is shared memory to be found.
-  const absl::StatusOr<std::vector<RamBlock>> blocks =
+  const absl::StatusOr<std::vector<QemuRamBlock>> blocks =
       qmp.QueryRamBlocks(deadline);
   // What pages there are is worth telling, but no reason to fail.
   const absl::StatusOr<std::string> smaps =

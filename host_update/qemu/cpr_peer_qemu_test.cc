@@ -455,9 +455,9 @@ TEST_F(CprPeerQemuTest, TellsTheBackendsBlocksAndAddresses) {
                    .GetBool("/objects/pc.ram",
                             "x-use-canonical-path-for-ramblock-id", Soon())
                    .value());
-  ASSERT_OK_AND_ASSIGN(const std::vector<RamBlock> blocks,
+  ASSERT_OK_AND_ASSIGN(const std::vector<QemuRamBlock> blocks,
                        qemu.qmp().QueryRamBlocks(Soon()));
-  EXPECT_THAT(blocks, Contains(Field(&RamBlock::name, "pc.ram")));
+  EXPECT_THAT(blocks, Contains(Field(&QemuRamBlock::name, "pc.ram")));
   EXPECT_THAT(qemu.qmp().QueryBlockJobs(Soon()).value(), IsEmpty());
   EXPECT_THAT(qemu.qmp().QueryVersion(Soon()).value(), HasSubstr("."));
   ASSERT_THAT(qemu.qmp().SetMigrationMode(MigrationMode::kCprTransfer, Soon()),

@@ -73,7 +73,8 @@ absl::StatusOr<std::vector<MemoryBackend>> Qmp::QueryMemoryBackends(
   return ParseMemoryBackends(reply);
 }
 
-absl::StatusOr<std::vector<RamBlock>> Qmp::QueryRamBlocks(absl::Time deadline) {
+absl::StatusOr<std::vector<QemuRamBlock>> Qmp::QueryRamBlocks(
+    absl::Time deadline) {
   LU_ASSIGN_OR_RETURN(
       const std::string reply,
       Execute("x-query-ramblock", QmpCommand("x-query-ramblock"), deadline));

@@ -64,7 +64,8 @@ struct MemoryBackend {
 };
 
 // A RAM block's place in QEMU's address space, of x-query-ramblock.
-struct RamBlock {
+// Not RamBlock: that is the handover's message, in the same namespace.
+struct QemuRamBlock {
   std::string name;
   uint64_t size_bytes = 0;
   uint64_t address = 0;
@@ -77,7 +78,8 @@ std::string MigrateCommand(absl::string_view main_socket,
 absl::StatusOr<MigrationInfo> ParseMigrationInfo(absl::string_view reply);
 absl::StatusOr<std::vector<MemoryBackend>> ParseMemoryBackends(
     absl::string_view reply);
-absl::StatusOr<std::vector<RamBlock>> ParseRamBlocks(absl::string_view reply);
+absl::StatusOr<std::vector<QemuRamBlock>> ParseRamBlocks(
+    absl::string_view reply);
 absl::StatusOr<std::vector<std::string>> ParseBlockJobs(
     absl::string_view reply);
 absl::StatusOr<std::string> ParseVersion(absl::string_view reply);
@@ -107,7 +109,7 @@ class Qmp {
   absl::StatusOr<std::string> QueryVersion(absl::Time deadline);
   absl::StatusOr<std::vector<MemoryBackend>> QueryMemoryBackends(
       absl::Time deadline);
-  absl::StatusOr<std::vector<RamBlock>> QueryRamBlocks(absl::Time deadline);
+  absl::StatusOr<std::vector<QemuRamBlock>> QueryRamBlocks(absl::Time deadline);
   // Of running jobs: "backup of drive-virtio-disk0".
   absl::StatusOr<std::vector<std::string>> QueryBlockJobs(absl::Time deadline);
 

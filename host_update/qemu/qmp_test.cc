@@ -132,7 +132,7 @@ TEST(QmpTest, RefusesABackendWithoutItsSize) {
 TEST(QmpTest, ReadsWhereRamBlocksLie) {
   // As QEMU 10.0.2 prints them.
   ASSERT_OK_AND_ASSIGN(
-      const std::vector<RamBlock> blocks,
+      const std::vector<QemuRamBlock> blocks,
       ParseRamBlocks(
           "{\"return\":{\"human-readable-text\":\""
           "              Block Name    PSize              Offset               "

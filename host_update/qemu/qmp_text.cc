@@ -223,7 +223,8 @@ absl::StatusOr<std::vector<MemoryBackend>> ParseMemoryBackends(
   return backends;
 }
 
-absl::StatusOr<std::vector<RamBlock>> ParseRamBlocks(absl::string_view reply) {
+absl::StatusOr<std::vector<QemuRamBlock>> ParseRamBlocks(
+    absl::string_view reply) {
   LU_ASSIGN_OR_RETURN(const Value value, ParseQmpReply(reply));
   LU_ASSIGN_OR_RETURN(const std::string text,
                       StringField(value, "human-readable-text"));
@@ -231,7 +232,7 @@ absl::StatusOr<std::vector<RamBlock>> ParseRamBlocks(absl::string_view reply) {
   //              Total                HVA  RO", and below that, for each block:
   // "pc.ram    4 KiB  0x… 0x… 0x… 0x00007f2b6fe00000  rw"
   // (ram_block_format() in system/physmem.c). Names may have blanks in them.
-  std::vector<RamBlock> blocks;
+  std::vector<QemuRamBlock> blocks;
   const std::vector<std::string> lines =
       absl::StrSplit(text, '\n', absl::SkipWhitespace());
   for (size_t i = 1; i < lines.size(); ++i) {
@@ -240,7 +241,7 @@ absl::StatusOr<std::vector<RamBlock>> ParseRamBlocks(absl::string_view reply) {
     // From the end: RO, HVA, Total, Used, Offset, unit, number; the rest is the
     // name.
     if (words.size() < 8) return NoField("HVA of x-query-ramblock");
-    RamBlock block;
+    QemuRamBlock block;
     const size_t hva = words.size() - 2;
     if (!absl::SimpleHexAtoi(words[hva], &block.address) ||
         !absl::SimpleHexAtoi(words[hva - 1], &block.size_bytes)) {
