@@ -61,6 +61,13 @@ def libvirt_errors(host):
     return [line for line in host.run("cat /var/log/libvirt/libvirtd.log").out.splitlines() if ": error :" in line]
 
 
+def check_sanitizers_silent(host):
+    """Of a package with sanitizers: that it is one, and that nothing was found since the host's first boot."""
+    host.sh("grep -q AddressSanitizer /usr/sbin/hostupdated")
+    found = host.run("journalctl --no-pager -o cat | grep -m 20 -E 'Sanitizer|runtime error: '").out
+    assert not found, found
+
+
 def available_kib(host):
     return int(host.sh("awk '/^MemAvailable/ { print $2 }' /proc/meminfo"))
 

@@ -34,10 +34,12 @@ def build(*targets):
     return [folder / target.lstrip("/").replace(":", "/") for target in targets]
 
 
-def make_payload(folder):
-    """Puts into `folder` what a host is to see at /mnt/payload: package, faulty program and tools of scenarios."""
+def make_payload(folder, asan=False):
+    """Puts into `folder` what a host is to see at /mnt/payload: package, faulty program and tools of scenarios. With `asan` the
+    package's programs have sanitizers in them."""
     folder = pathlib.Path(folder)
-    subprocess.run([ROOT / "packaging/build-deb", folder], check=True, stdout=subprocess.DEVNULL)
+    environment = {**os.environ, "BUILD_FLAGS": "--config=asan_package"} if asan else None
+    subprocess.run([ROOT / "packaging/build-deb", folder], check=True, stdout=subprocess.DEVNULL, env=environment)
     next(folder.glob("*.deb")).rename(folder / "host-update.deb")
     for path in build(FAULTY, *FLOOR):
         shutil.copy(path, folder)

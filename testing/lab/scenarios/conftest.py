@@ -19,6 +19,7 @@ def pytest_addoption(parser):
     group.addoption("--guest-kernel", help="also run a guest with this kernel")
     group.addoption("--guest-initrd", help="… and this initramfs")
     group.addoption("--domain", help="also run the guest of this libvirt domain XML, its disks taken along")
+    group.addoption("--asan", action="store_true", help="with sanitizers in the package's programs; what they find fails the scenario")
     group.addoption("--keep", action="store_true", help="after the scenario, leave the host running until Enter")
 
 
@@ -37,9 +38,9 @@ def flavor(request):
 
 
 @pytest.fixture(scope="session")
-def payload(tmp_path_factory):
+def payload(request, tmp_path_factory):
     folder = tmp_path_factory.mktemp("payload")
-    product.make_payload(folder)
+    product.make_payload(folder, request.config.getoption("--asan"))
     return folder
 
 
@@ -63,6 +64,8 @@ def lab(request, payload, logs, flavor):
         flavor = flavors.confined(flavor)
     with running_lab(logs, payload, flavor, guests, own) as lab:
         yield lab
+        if options("--asan"):
+            observe.check_sanitizers_silent(lab.host)
         if options("--keep"):
             input(f"\nThe host runs on; its agent listens on {lab.host.emulator.agent_path}. Enter ends it. ")
 
