@@ -63,8 +63,8 @@ def libvirt_errors(host):
 
 def check_sanitizers_silent(host):
     """Of a package with sanitizers: that it is one, and that nothing was found since the host's first boot."""
-    host.sh("grep -q AddressSanitizer /usr/sbin/hostupdated")
-    found = host.run("journalctl --no-pager -o cat | grep -m 20 -E 'Sanitizer|runtime error: '").out
+    host.sh("grep -q 'AddressSanitize[r]' /usr/sbin/hostupdated")
+    found = host.run("journalctl --no-pager -o cat | grep -m 20 -E 'Sanitize[r]|runtime error[:] '").out
     assert not found, found
 
 
