@@ -6,7 +6,6 @@
 #include <signal.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
-#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -20,6 +19,7 @@
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
+#include "base/pidfd.h"
 #include "base/status_macros.h"
 #include "base/unique_fd.h"
 
@@ -128,14 +128,13 @@ absl::StatusOr<Child> Start(const HookProcess& process) {
            output.get(), parent);
   }
   if (child.pid < 0) return error("fork");
-  // glibc 2.36's own declaration of it can't be linked from C++.
-  child.ended.Reset(static_cast<int>(syscall(SYS_pidfd_open, child.pid, 0)));
-  if (!child.ended.ok()) {
-    const absl::Status status = error("pidfd_open");
+  absl::StatusOr<UniqueFd> pidfd = OpenPidfd(child.pid);
+  if (!pidfd.ok()) {
     kill(child.pid, SIGKILL);
     waitpid(child.pid, nullptr, 0);
-    return status;
+    return Annotate(pidfd.status(), absl::StrCat("start ", process.path));
   }
+  child.ended = *std::move(pidfd);
   return child;
 }
 

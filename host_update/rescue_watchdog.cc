@@ -1,18 +1,18 @@
 #include "host_update/rescue_watchdog.h"
 
 #include <fcntl.h>
-#include <poll.h>
 #include <sched.h>
 #include <signal.h>
 #include <sys/mman.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <cerrno>
 #include <string>
 
 #include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
 #include "base/log.h"
+#include "base/pidfd.h"
 #include "base/status_macros.h"
 #include "base/unique_fd.h"
 
@@ -44,25 +44,16 @@ absl::StatusOr<UniqueFd> FindWatchdog(const std::string& lock_path) {
     return absl::ErrnoToStatus(errno, absl::StrCat("lock of ", lock_path));
   }
   if (lock.l_type == F_UNLCK) return UniqueFd();
-  UniqueFd process(static_cast<int>(syscall(SYS_pidfd_open, lock.l_pid, 0)));
-  if (process.ok() || errno == ESRCH) return process;
-  return absl::ErrnoToStatus(errno, "pidfd_open of the rescue's watchdog");
+  absl::StatusOr<UniqueFd> process = OpenPidfd(lock.l_pid);
+  if (absl::IsNotFound(process.status())) return UniqueFd();
+  return process;
 }
 
+// OK also if it has ended.
 absl::Status Send(const UniqueFd& process, int signal) {
-  if (syscall(SYS_pidfd_send_signal, process.get(), signal, nullptr, 0) == 0 ||
-      errno == ESRCH) {
-    return absl::OkStatus();
-  }
-  return absl::ErrnoToStatus(errno, "signal the rescue's watchdog");
-}
-
-bool HasEnded(const UniqueFd& process) {
-  struct pollfd end {
-    .fd = process.get(), .events = POLLIN, .revents = 0
-  };
-  return poll(&end, 1,
-              static_cast<int>(absl::ToInt64Milliseconds(kEndPatience))) == 1;
+  absl::Status sent = SendSignal(process, signal);
+  return absl::IsNotFound(sent) ? absl::OkStatus()
+                                : Annotate(sent, "the rescue's watchdog");
 }
 
 // Runs also when the host is out of memory, or busy.
@@ -140,7 +131,7 @@ absl::Status StopRescueWatchdog(const std::string& lock_path) {
   if (!process.ok()) return absl::OkStatus();
   for (const int signal : {kStop, SIGKILL}) {
     LU_RETURN_IF_ERROR(Send(process, signal));
-    if (HasEnded(process)) return absl::OkStatus();
+    if (HasEnded(process, absl::Now() + kEndPatience)) return absl::OkStatus();
   }
   return absl::DeadlineExceededError(
       absl::StrCat("the rescue's watchdog does not end in ",

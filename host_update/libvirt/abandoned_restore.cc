@@ -1,9 +1,6 @@
 // What a restorer that was killed leaves: a QEMU that waits for memory which
 // nobody will send, and a libvirt that waits for that QEMU.
 
-#include <sys/syscall.h>
-#include <unistd.h>
-
 #include <algorithm>
 #include <csignal>
 #include <filesystem>
@@ -14,6 +11,7 @@
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
 #include "base/log.h"
+#include "base/pidfd.h"
 #include "base/status_macros.h"
 #include "base/unique_fd.h"
 #include "host_update/libvirt/libvirt_hypervisor_impl.h"
@@ -40,17 +38,14 @@ absl::StatusOr<bool> KillWaitingQemu(const VmRef& vm, const std::string& socket,
     listener = pid;
     return absl::OkStatus();
   }));
-  // The C library's own header for these is not made for C++.
-  const UniqueFd process(
-      static_cast<int>(syscall(SYS_pidfd_open, listener, 0)));
+  const absl::StatusOr<UniqueFd> process = OpenPidfd(listener);
   // Looked up with the process held, so that it is no other by now.
   const absl::StatusOr<QemuProcess> qemu = FindQemuProcess(vm, pid_directory);
   if (!process.ok() || !qemu.ok() || qemu->pid != listener) return false;
   LogWarning(absl::StrCat(vm.name, ": process ", listener,
                           ", the QEMU of an attempt that was cut off, waits "
                           "for memory that nobody will send: it is killed"));
-  return syscall(SYS_pidfd_send_signal, process.get(), SIGKILL, nullptr, 0) ==
-         0;
+  return SendSignal(*process, SIGKILL).ok();
 }
 
 }  // namespace

@@ -1,12 +1,7 @@
 // The end of an old QEMU whose VM is to run on in a new one: the only place
 // where a QEMU with a VM in it is ended, so it is looked at twice.
 
-#include <poll.h>
-#include <sys/syscall.h>
-#include <unistd.h>
-
 #include <algorithm>
-#include <cerrno>
 #include <csignal>
 #include <string>
 
@@ -14,6 +9,7 @@
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
 #include "base/log.h"
+#include "base/pidfd.h"
 #include "base/status_macros.h"
 #include "base/unique_fd.h"
 #include "host_update/libvirt/connection.h"
@@ -26,20 +22,6 @@ namespace {
 
 constexpr absl::Duration kPollInterval = absl::Milliseconds(20);
 constexpr absl::Duration kQuestion = absl::Seconds(5);
-
-// Whether the process behind `pidfd` has ended by `deadline`.
-bool HasEnded(const UniqueFd& pidfd, absl::Time deadline) {
-  while (true) {
-    pollfd process = {.fd = pidfd.get(), .events = POLLIN, .revents = 0};
-    const absl::Duration left =
-        std::clamp(deadline - absl::Now(), absl::ZeroDuration(),
-                   absl::Duration(absl::Hours(1)));
-    const int ready =
-        poll(&process, 1, static_cast<int>(absl::ToInt64Milliseconds(left)));
-    if (ready > 0) return true;
-    if (ready == 0 || errno != EINTR) return false;
-  }
-}
 
 }  // namespace
 
@@ -105,12 +87,10 @@ absl::Status LibvirtHypervisor::EndProcess(const VmRef& vm,
                                            const VmProcess& process,
                                            absl::Time deadline) {
   const std::string what = absl::StrCat("end the QEMU of ", vm.name);
-  // The C library's own header for these is not made for C++.
-  const UniqueFd pidfd(
-      static_cast<int>(syscall(SYS_pidfd_open, process.pid, 0)));
-  if (!pidfd.ok() && errno != ESRCH) {
-    return absl::FailedPreconditionError(absl::StrCat(
-        what, ": ", absl::ErrnoToStatus(errno, "pidfd_open").message()));
+  const absl::StatusOr<UniqueFd> pidfd = OpenPidfd(process.pid);
+  if (!pidfd.ok() && !absl::IsNotFound(pidfd.status())) {
+    return absl::FailedPreconditionError(
+        absl::StrCat(what, ": ", pidfd.status().message()));
   }
   // Looked up with the process held, so that it is no other by now.
   const absl::StatusOr<QemuProcess> found =
@@ -131,11 +111,11 @@ absl::Status LibvirtHypervisor::EndProcess(const VmRef& vm,
   // From here on it may end whatever we do.
   const absl::Time orderly = absl::Now() + (deadline - absl::Now()) / 2;
   const absl::Status destroyed = Destroy(vm, orderly);
-  if (!HasEnded(pidfd, orderly)) {
+  if (!HasEnded(*pidfd, orderly)) {
     LogWarning(absl::StrCat(vm.name, ": libvirt does not end its QEMU (",
                             destroyed.message(), "): it is killed"));
-    (void)syscall(SYS_pidfd_send_signal, pidfd.get(), SIGKILL, nullptr, 0);
-    if (!HasEnded(pidfd, deadline)) {
+    (void)SendSignal(*pidfd, SIGKILL);
+    if (!HasEnded(*pidfd, deadline)) {
       return absl::DeadlineExceededError(
           absl::StrCat(what, ": process ", process.pid,
                        " has been killed, but has not ended"));

@@ -6,7 +6,6 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <sys/socket.h>
-#include <sys/syscall.h>
 #include <sys/un.h>
 #include <sys/wait.h>
 #include <systemd/sd-bus.h>
@@ -23,6 +22,8 @@
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
+#include "base/pidfd.h"
+#include "base/status_macros.h"
 #include "base/unique_fd.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
@@ -260,9 +261,8 @@ TEST(AuthorityTest, AProcessThatHasEndedMayNothing) {
     _exit(0);
   }
   caller.pid = child;
-  caller.process = std::make_shared<const UniqueFd>(
-      static_cast<int>(syscall(SYS_pidfd_open, child, 0)));
-  ASSERT_TRUE(caller.process->ok());
+  ASSERT_OK_AND_ASSIGN(UniqueFd process, OpenPidfd(child));
+  caller.process = std::make_shared<const UniqueFd>(std::move(process));
   kill(child, SIGKILL);
   ASSERT_EQ(waitpid(child, nullptr, 0), child);
   EXPECT_THAT(

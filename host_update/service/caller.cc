@@ -4,7 +4,6 @@
 #include <grp.h>
 #include <pwd.h>
 #include <sys/socket.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -13,6 +12,7 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "base/pidfd.h"
 
 namespace live_update {
 namespace {
@@ -33,9 +33,8 @@ absl::StatusOr<Caller> CallerOf(int socket) {
     return absl::ErrnoToStatus(errno, "ask who is calling");
   }
   Caller caller{.uid = peer.uid, .gid = peer.gid, .pid = peer.pid};
-  if (UniqueFd process(static_cast<int>(syscall(SYS_pidfd_open, peer.pid, 0)));
-      process.ok()) {
-    caller.process = std::make_shared<const UniqueFd>(std::move(process));
+  if (absl::StatusOr<UniqueFd> process = OpenPidfd(peer.pid); process.ok()) {
+    caller.process = std::make_shared<const UniqueFd>(*std::move(process));
   }
   return caller;
 }
