@@ -8,6 +8,7 @@
 #include <cerrno>
 #include <filesystem>
 #include <memory>
+#include <numeric>
 #include <optional>
 #include <string>
 #include <system_error>
@@ -96,12 +97,23 @@ UpdateReport Refused(const IncomingPreservation& incoming,
   return report;
 }
 
+// Indices of the VMs in the image, by name: there they are in the order in
+// which their saves ended.
+std::vector<size_t> ByName(const HandoverReader& reader) {
+  std::vector<size_t> order(reader.vms().size());
+  std::iota(order.begin(), order.end(), size_t{0});
+  std::sort(order.begin(), order.end(), [&reader](size_t a, size_t b) {
+    return reader.vms()[a].name < reader.vms()[b].name;
+  });
+  return order;
+}
+
 // Reads all VMs. Those whose part of the image is torn go into the report at
 // once; the others come back as (index into report.vms, VM).
 std::vector<std::pair<int, IncomingVm>> ReadVms(const HandoverReader& reader,
                                                 UpdateReport& report) {
   std::vector<std::pair<int, IncomingVm>> vms;
-  for (size_t i = 0; i < reader.vms().size(); ++i) {
+  for (const size_t i : ByName(reader)) {
     VmReport& vm_report = *report.add_vms();
     absl::StatusOr<IncomingVm> vm = reader.ReadVm(i);
     if (vm.ok()) {
