@@ -58,14 +58,37 @@ bool MutexTryLock(void* self) {
   return taken;
 }
 
+// A condition that is met by what `mutex` guards: whoever holds the mutex,
+// perhaps to give it up, looks whether it is.
+class Guarded {
+ public:
+  Guarded(void* mutex, const Condition& until)
+      : mutex_(mutex), until_(until), guarded_(this, &Guarded::Met) {}
+
+  const Condition& condition() const { return guarded_; }
+
+ private:
+  bool Met() const {
+    __tsan_acquire(mutex_);
+    const bool met = until_.Eval();
+    __tsan_release(mutex_);
+    return met;
+  }
+
+  void* const mutex_;
+  const Condition& until_;
+  const Condition guarded_;
+};
+
 // Given up while they wait, and taken again.
 void MutexAwait(void* self,
                 const Condition& until) asm(MUTEX("5AwaitERKNS0_9ConditionE"));
 void MutexAwait(void* self, const Condition& until) {
   static auto* const real =
       Real<void(void*, const Condition&)>(MUTEX("5AwaitERKNS0_9ConditionE"));
+  const Guarded guarded(self, until);
   __tsan_release(self);
-  real(self, until);
+  real(self, guarded.condition());
   __tsan_acquire(self);
 }
 
@@ -76,8 +99,9 @@ bool MutexAwaitWithDeadline(
 bool MutexAwaitWithDeadline(void* self, const Condition& until, Time deadline) {
   static auto* const real = Real<bool(void*, const Condition&, Time)>(
       MUTEX("17AwaitWithDeadlineERKNS0_9ConditionENS0_4TimeE"));
+  const Guarded guarded(self, until);
   __tsan_release(self);
-  const bool met = real(self, until, deadline);
+  const bool met = real(self, guarded.condition(), deadline);
   __tsan_acquire(self);
   return met;
 }
@@ -89,8 +113,9 @@ bool MutexAwaitWithTimeout(
 bool MutexAwaitWithTimeout(void* self, const Condition& until, Duration limit) {
   static auto* const real = Real<bool(void*, const Condition&, Duration)>(
       MUTEX("16AwaitWithTimeoutERKNS0_9ConditionENS0_8DurationE"));
+  const Guarded guarded(self, until);
   __tsan_release(self);
-  const bool met = real(self, until, limit);
+  const bool met = real(self, guarded.condition(), limit);
   __tsan_acquire(self);
   return met;
 }
