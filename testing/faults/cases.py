@@ -50,8 +50,6 @@ def update(lab, fault="", options="", kernel=None):
     if result.code in (service.OK, service.NOTHING):
         raise AssertionError(f"the update did not fail: {said}")
     if result.code in (137, service.VM_NOT_BACK):
-        # systemd starts a libvirtd that was killed again.
-        wait_until(lambda: lab.host.run("virsh -q list").code == 0, 120, "libvirt answers")
         said += told(lab.service.call("abort"))
     return said
 
@@ -108,6 +106,35 @@ def unsigned_kernel(lab, watch):
     return said
 
 
+LIBVIRTD = "libvirtd.socket libvirtd-ro.socket libvirtd-admin.socket libvirtd.service"
+
+
+def libvirtd_dies(phase):
+    """And systemd does not start it again until the update has ended: one that comes back in time is a jump's case."""
+    def act(lab, watch):
+        lab.host.sh("systemctl mask --runtime libvirtd.service")
+        try:
+            result = lab.service.call(f"update {lab.host.flavor.newer.arguments}", program=service.FAULTY, fault=f"{phase}:kill-libvirt")
+        finally:
+            lab.host.sh(f"systemctl unmask --runtime libvirtd.service; systemctl reset-failed {LIBVIRTD}; systemctl start {LIBVIRTD}")
+        said = told(result)
+        if "fault at" not in said or result.code in (service.OK, service.NOTHING):
+            raise AssertionError(f"the update did not fail of it: {said}")
+        wait_until(lambda: lab.host.run("virsh -q list").code == 0, 120, "libvirt answers")
+        return said + told(lab.service.call("abort"))
+    return Case(f"{phase}:kill-libvirt", act, OLD, quick=phase == "save")
+
+
+def too_old_kernel(lab, watch):
+    """The target with a boot protocol of 2007."""
+    kernel = "/root/too-old"
+    lab.host.sh(f"cp {lab.host.flavor.newer.kernel} {kernel}; "
+                f"printf '\\007\\002' | dd of={kernel} bs=1 seek=$((0x206)) conv=notrunc status=none")
+    said = update(lab, kernel=kernel)
+    assert "boot protocol 2.07" in said, said
+    return said
+
+
 def qemu_dies(lab, watch):
     return update(lab, fault="save@vm1:kill-qemu")
 
@@ -115,7 +142,8 @@ def qemu_dies(lab, watch):
 BEFORE = [
     *(fault(f"{phase}:error", quick=phase in ("commit", "jump")) for phase in PHASES),
     *(fault(f"{phase}:kill", quick=phase in ("pause", "commit")) for phase in PHASES),
-    *(fault(f"{phase}:kill-libvirt", quick=phase == "save") for phase in PHASES[:-1]),
+    # Committed, an update needs libvirt no more.
+    *(libvirtd_dies(phase) for phase in PHASES[:3]),
     Case("hangs in commit, is killed", killed_while_saving, OLD),
     *(fault(f"pause@vm1:{action}") for action in ("error", "kill")),
     fault("pause@vm1:stall", options="--pause-timeout 3", quick=True),
@@ -131,6 +159,7 @@ BEFORE = [
     *(fault(f"reboot:{action}", quick=action == "error") for action in ("error", "enomem", "kill")),
     Case("preserved memory is full", memory_full, OLD, flavors=("dax",)),
     Case("no such kernel", lambda lab, watch: update(lab, kernel="/boot/none"), OLD, quick=True),
+    Case("too old a kernel", too_old_kernel, OLD, quick=True),
     Case("not a kernel", lambda lab, watch: update(lab, kernel="/etc/fstab"), OLD),
     Case("another memmap", lambda lab, watch: update(lab, options="--append memmap=1G!5G"), OLD, flavors=("dax",)),
     Case("a second update", second_update, OLD),
@@ -214,13 +243,14 @@ RESTORES = [
 
 # --- Updates that end otherwise than by a restorer of ours: each a jump.
 
-def reset_in_the_jump(lab, watch):
-    """The host's reset button, as the new kernel begins."""
+def reset_after_the_jump(lab, options="", after_s=0):
+    """The host's reset button, that long after the old kernel has jumped."""
     host = lab.host
     begin, old = host.emulator.now(), host.boot_id()
-    host.agent.start(f"{service.PROGRAM} update {host.flavor.newer.arguments} > {service.UPDATE_LOG} 2>&1")
+    host.agent.start(f"{service.PROGRAM} update {host.flavor.newer.arguments} {options} > {service.UPDATE_LOG} 2>&1")
     wait_until(lambda: any("Starting new kernel" in text for _, text in host.emulator.console(begin)), 240, "the old kernel jumps",
                interval=0.05)
+    time.sleep(after_s)
     with Qmp(host.emulator.qmp_path) as monitor:
         monitor.call("system_reset")
     host.wait_for_new_boot(old, BOOT_S)
@@ -292,6 +322,14 @@ def libvirtd_comes_late(lab, watch):
     return f"exit {ended[0]}: {ended[1]}"
 
 
+def libvirtd_comes_back(lab, phase):
+    """It is killed, systemd starts it again, and the update goes on with it."""
+    host = lab.host
+    lab.service.update(host.flavor.newer, command=f"HOST_UPDATE_FAULT={phase}:kill-libvirt {service.FAULTY} "
+                       f"{lab.service.update_arguments(host.flavor.newer)}")
+    return lab.service.call("report").out
+
+
 def restorer_hangs(lab, watch):
     """Before a VM runs, for ever: the rescue's watchdog crashes the new kernel."""
     rescue.configure(lab.host, watchdog_s=60)
@@ -302,7 +340,9 @@ def restorer_hangs(lab, watch):
 
 
 JUMPS = [
-    Case("hard reset in the jump", reset_in_the_jump, flavors=("dax",)),
+    Case("hard reset in the jump", lambda lab, watch: reset_after_the_jump(lab), flavors=("dax",)),
+    # Its first process waits for the console for ever, until somebody looks after the host.
+    Case("the new kernel hangs", lambda lab, watch: reset_after_the_jump(lab, "--append rdinit=/bin/cat", 90), flavors=("dax",)),
     Case("panic before init", panic_before_init, flavors=("dax",)),
     Case("panic before a VM is restored", lambda lab, watch: panic_in_the_restorer(lab, "restore"), NEW, flavors=("dax",)),
     # What they were restored from is stale then: they must not be started from it again.
@@ -311,4 +351,6 @@ JUMPS = [
     Case("the clock jumps", clock_jumps, NEW),
     Case("the restorer hangs", restorer_hangs, NEW, flavors=("dax",)),
     Case("libvirtd comes late", libvirtd_comes_late, NEW),
+    *(Case(f"libvirtd comes back in {phase}", lambda lab, watch, phase=phase: libvirtd_comes_back(lab, phase), NEW)
+      for phase in ("prepare", "save", "commit")),
 ]
