@@ -87,7 +87,9 @@ absl::Status LibvirtHypervisor::EndProcess(const VmRef& vm,
                                            const VmProcess& process,
                                            absl::Time deadline) {
   const std::string what = absl::StrCat("end the QEMU of ", vm.name);
-  const absl::StatusOr<UniqueFd> pidfd = OpenPidfd(process.pid);
+  // A number that is none finds nothing, or a process that is not this one.
+  const absl::StatusOr<UniqueFd> pidfd =
+      OpenPidfd(static_cast<pid_t>(process.pid));
   if (!pidfd.ok() && !absl::IsNotFound(pidfd.status())) {
     return absl::FailedPreconditionError(
         absl::StrCat(what, ": ", pidfd.status().message()));
