@@ -396,13 +396,16 @@ absl::StatusOr<UpdateReport> RestoreAll(const ClockSample& first_line,
   return report;
 }
 
+absl::StatusOr<bool> VmsWait(const Dependencies& deps) {
+  LU_ASSIGN_OR_RETURN(const bool handover, deps.memory->HasHandover());
+  if (handover) return true;
+  LU_ASSIGN_OR_RETURN(const auto unfinished, deps.memory->Unfinished());
+  LU_ASSIGN_OR_RETURN(const auto copies, deps.memory->Copies());
+  return !unfinished.empty() || !copies.empty();
+}
+
 absl::StatusOr<bool> HoldAutostart(const Dependencies& deps) {
-  LU_ASSIGN_OR_RETURN(bool waiting, deps.memory->HasHandover());
-  if (!waiting) {
-    LU_ASSIGN_OR_RETURN(const auto unfinished, deps.memory->Unfinished());
-    LU_ASSIGN_OR_RETURN(const auto copies, deps.memory->Copies());
-    waiting = !unfinished.empty() || !copies.empty();
-  }
+  LU_ASSIGN_OR_RETURN(const bool waiting, VmsWait(deps));
   if (!waiting) return false;
   LU_RETURN_IF_ERROR(CreateFile(deps.paths.autostarted_file));
   LU_RETURN_IF_ERROR(CreateFile(HeldMarker(deps)));

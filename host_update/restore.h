@@ -41,6 +41,10 @@ absl::StatusOr<UpdateReport> RetryVm(const std::string& name_or_uuid,
 absl::Status DiscardVm(const std::string& name_or_uuid,
                        const Dependencies& deps);
 
+// Whether VMs wait to be restored: those of the last kernel's handover, and
+// others that were not restored before.
+absl::StatusOr<bool> VmsWait(const Dependencies& deps);
+
 // Keeps libvirtd from starting VMs by itself if VMs wait to be restored: a VM
 // that booted from its disk could not be restored any more. Returns whether it
 // did. To be called before libvirtd starts.

@@ -26,6 +26,7 @@
 #include "host_update/host_facts.h"
 #include "host_update/libvirt/libvirt_hypervisor.h"
 #include "host_update/policy.h"
+#include "host_update/restore.h"
 #include "host_update/worker/worker_request.h"
 #include "host_update/worker/worker_session.h"
 #include "loader/crash_kexec.h"
@@ -74,6 +75,18 @@ bool NeedsHypervisor(const Options& options) {
     default:
       return true;
   }
+}
+
+// VMs that wait to be restored are worth waiting for libvirt.
+absl::StatusOr<std::unique_ptr<Hypervisor>> Connect(const Options& options,
+                                                    const Dependencies& deps) {
+  if (options.command != Command::kRestore) {
+    return ConnectToLibvirt(options.connect_uri,
+                            absl::Now() + deps.limits.call);
+  }
+  LU_ASSIGN_OR_RETURN(const bool vms_wait, VmsWait(deps));
+  return (vms_wait ? WaitForLibvirt : ConnectToLibvirt)(
+      options.connect_uri, absl::Now() + deps.limits.first_answer, {});
 }
 
 // Reads the operator's key, if this command looks at handovers, and takes over
@@ -162,10 +175,8 @@ ExitCode Run(const Options& options, const ClockSample& first_line,
 
   std::unique_ptr<Hypervisor> hypervisor;
   if (NeedsHypervisor(options)) {
-    absl::StatusOr<std::unique_ptr<Hypervisor>> connected = ConnectToLibvirt(
-        options.connect_uri, absl::Now() + (options.command == Command::kRestore
-                                                ? deps.limits.first_answer
-                                                : deps.limits.call));
+    absl::StatusOr<std::unique_ptr<Hypervisor>> connected =
+        Connect(options, deps);
     if (!connected.ok()) {
       return Fail(connected.status(), ExitCode::kNoHypervisor, output);
     }

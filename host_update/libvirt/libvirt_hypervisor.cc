@@ -2,11 +2,16 @@
 
 #include <libvirt/libvirt.h>
 
+#include <algorithm>
 #include <cstdlib>
+#include <memory>
+#include <string>
 #include <utility>
 
 #include "absl/cleanup/cleanup.h"
 #include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
+#include "absl/time/time.h"
 #include "base/log.h"
 #include "base/status_macros.h"
 #include "host_update/libvirt/libvirt_error.h"
@@ -15,6 +20,8 @@
 
 namespace live_update {
 namespace {
+
+constexpr absl::Duration kBetweenAttempts = absl::Milliseconds(250);
 
 // 11003000 -> "11.3.0"
 std::string VersionText(unsigned long version) {  // NOLINT: libvirt's type.
@@ -221,6 +228,21 @@ absl::StatusOr<std::unique_ptr<Hypervisor>> ConnectToLibvirt(
       std::make_unique<LibvirtHypervisor>(uri, std::move(options));
   LU_RETURN_IF_ERROR(hypervisor->Connect(deadline));
   return hypervisor;
+}
+
+absl::StatusOr<std::unique_ptr<Hypervisor>> WaitForLibvirt(
+    const std::string& uri, absl::Time deadline, LibvirtOptions options) {
+  auto connected = ConnectToLibvirt(uri, deadline, options);
+  if (!absl::IsUnavailable(connected.status())) return connected;
+  const absl::Status why = connected.status();
+  LogWarning(absl::StrCat(why.message(), "; waiting for it, at most ",
+                          absl::ToInt64Seconds(deadline - absl::Now()), " s"));
+  while (absl::Now() < deadline) {
+    absl::SleepFor(std::min(deadline - absl::Now(), kBetweenAttempts));
+    connected = ConnectToLibvirt(uri, deadline, options);
+    if (connected.ok()) return connected;
+  }
+  return why;
 }
 
 }  // namespace live_update

@@ -38,6 +38,11 @@ struct LibvirtOptions {
 absl::StatusOr<std::unique_ptr<Hypervisor>> ConnectToLibvirt(
     const std::string& uri, absl::Time deadline, LibvirtOptions options = {});
 
+// The same, but a daemon that can't be reached is waited for until `deadline`:
+// it may be on its way up, or be started again by systemd.
+absl::StatusOr<std::unique_ptr<Hypervisor>> WaitForLibvirt(
+    const std::string& uri, absl::Time deadline, LibvirtOptions options = {});
+
 }  // namespace live_update
 
 #endif  // HOST_UPDATE_LIBVIRT_LIBVIRT_HYPERVISOR_H_

@@ -224,6 +224,23 @@ TEST(LibvirtConnectTest, SaysWhyThereIsNoConnection) {
                        HasSubstr("connect to libvirt at test:///no/such")));
 }
 
+constexpr char kNobody[] =
+    "qemu+unix:///system?socket=/nonexistent/libvirt-sock";
+
+TEST(LibvirtConnectTest, WaitsForADaemonThatIsNotThere) {
+  const absl::Time start = absl::Now();
+  EXPECT_THAT(
+      WaitForLibvirt(kNobody, start + absl::Milliseconds(600)).status(),
+      StatusIs(absl::StatusCode::kUnavailable, HasSubstr("/nonexistent")));
+  EXPECT_GE(absl::Now(), start + absl::Milliseconds(600));
+}
+
+TEST(LibvirtConnectTest, DoesNotWaitForWhatNeverComes) {
+  EXPECT_THAT(
+      WaitForLibvirt("test:///no/such/file.xml", absl::InfiniteFuture()),
+      StatusIs(absl::StatusCode::kInvalidArgument, _));
+}
+
 TEST(LibvirtConnectTest, ServesManyThreadsOverOneConnection) {
   ASSERT_OK_AND_ASSIGN(const std::unique_ptr<Hypervisor> hypervisor,
                        ConnectToLibvirt("test:///default", Soon()));

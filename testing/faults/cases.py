@@ -324,10 +324,14 @@ def libvirtd_comes_late(lab, watch):
 
 
 def libvirtd_comes_back(lab, phase):
-    """It is killed, systemd starts it again, and the update goes on with it."""
-    host = lab.host
-    lab.service.update(host.flavor.newer, command=f"HOST_UPDATE_FAULT={phase}:kill-libvirt {service.FAULTY} "
-                       f"{lab.service.update_arguments(host.flavor.newer)}")
+    """It is killed, systemd starts it again, and the update goes on with it, unless it was asked in between."""
+    target = lab.host.flavor.newer
+    try:
+        lab.service.update(target, command=f"HOST_UPDATE_FAULT={phase}:kill-libvirt {service.FAULTY} "
+                           f"{lab.service.update_arguments(target)}")
+    except service.UpdateFailed as problem:
+        wait_until(lambda: lab.host.run("virsh -q list").code == 0, 120, "libvirt answers")
+        return f"{problem}{told(lab.service.call('abort'))}"
     return lab.service.call("report").out
 
 
@@ -352,6 +356,6 @@ JUMPS = [
     Case("the clock jumps", clock_jumps, NEW),
     Case("the restorer hangs", restorer_hangs, NEW, flavors=("dax",)),
     Case("libvirtd comes late", libvirtd_comes_late, NEW),
-    *(Case(f"libvirtd comes back in {phase}", lambda lab, watch, phase=phase: libvirtd_comes_back(lab, phase), NEW)
+    *(Case(f"libvirtd comes back in {phase}", lambda lab, watch, phase=phase: libvirtd_comes_back(lab, phase), NEW + OLD)
       for phase in ("prepare", "save", "commit")),
 ]

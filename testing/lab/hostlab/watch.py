@@ -136,6 +136,12 @@ class Watch:
             return outcome.SILENT, f"off, and nothing says so: {unnamed}: {said[-500:]}"
         return outcome.LOST, f"off and named: {names}"
 
+    def judge(self, said, mend=None):
+        """The same of an update that may or may not have come back."""
+        if self.host.boot_id() == self.before.boot_id:
+            return self.judge_old(said, verify=True)
+        return self.judge_new(said, mend)
+
     # After the jump.
 
     def judge_new(self, said, mend=None):
