@@ -37,6 +37,7 @@ using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 using ::testing::Not;
+using ::testing::SizeIs;
 
 constexpr char kMemory[] = "what the guest had in its memory";
 
@@ -575,6 +576,38 @@ TEST(RestoreTest, OneVmsFailureDoesNotHoldUpAnotherAndARetryBringsItBack) {
   EXPECT_EQ(host.hypervisor().vm("vm2").info.state, VmState::kRunning);
   EXPECT_EQ(host.hypervisor().Memory("vm2"), kMemory);
   EXPECT_THAT(host.LeftInPreservedMemory(), IsEmpty());
+}
+
+TEST(RestoreTest, AVmThatLibvirtLeftInTheMiddleIsTriedOnceMore) {
+  FakeHost host;
+  host.hypervisor().AddVm("vm1", VmState::kRunning, kMemory);
+  host.hypervisor().AddVm("vm2", VmState::kRunning, kMemory);
+  ASSERT_THAT(LiveUpdate(host.Request(), host.deps()).status, IsOk());
+  host.Kexec(1);
+  host.hypervisor().FailNext("Restore", "vm2",
+                             absl::UnavailableError("client socket is closed"));
+  ASSERT_OK_AND_ASSIGN(const UpdateReport report,
+                       RestoreAll(host.clock().Sample(), host.deps()));
+  EXPECT_EQ(report.result(), UpdateReport::UPDATED) << report.DebugString();
+  EXPECT_EQ(host.hypervisor().Memory("vm2"), kMemory);
+  EXPECT_THAT(report.vms(1).ram_proof(),
+              SizeIs(report.vms(0).ram_proof_size()));
+  EXPECT_THAT(host.LeftInPreservedMemory(), IsEmpty());
+}
+
+TEST(RestoreTest, ALibvirtThatIsGoneTwiceLeavesTheVmToARetry) {
+  FakeHost host;
+  host.hypervisor().AddVm("vm1", VmState::kRunning, kMemory);
+  ASSERT_THAT(LiveUpdate(host.Request(), host.deps()).status, IsOk());
+  host.Kexec(1);
+  const absl::Status gone = absl::UnavailableError("client socket is closed");
+  host.hypervisor().FailNext("Restore", "vm1", gone, /*times=*/2);
+  ASSERT_OK_AND_ASSIGN(UpdateReport report,
+                       RestoreAll(host.clock().Sample(), host.deps()));
+  EXPECT_EQ(report.vms(0).result(), VmReport::NOT_RESTORED);
+  ASSERT_OK_AND_ASSIGN(report, RetryVm("vm1", host.deps()));
+  EXPECT_EQ(report.result(), UpdateReport::UPDATED) << report.DebugString();
+  EXPECT_EQ(host.hypervisor().Memory("vm1"), kMemory);
 }
 
 TEST(RestoreTest, ARetryBeforeTheFirstTrySaysWhatComesFirst) {

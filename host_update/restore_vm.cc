@@ -2,6 +2,7 @@
 
 #include <sys/utsname.h>
 
+#include <algorithm>
 #include <optional>
 #include <string>
 #include <thread>
@@ -11,6 +12,7 @@
 #include "absl/algorithm/container.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "absl/time/clock.h"
 #include "absl/time/time.h"
 #include "base/log.h"
 #include "base/status_macros.h"
@@ -22,6 +24,8 @@
 
 namespace live_update {
 namespace {
+
+constexpr absl::Duration kBetweenLooks = absl::Milliseconds(250);
 
 PreservedRam ToPreservedRam(const RamBlock& block) {
   return {.token = block.in_place().token(),
@@ -306,6 +310,33 @@ absl::Status TryRestore(const IncomingVm& vm, IncomingPreservation& incoming,
   return Start(vm, std::move(restorable), incoming, deps, report);
 }
 
+// Whether libvirt answers again within its time.
+bool IsBack(const Dependencies& deps) {
+  const absl::Time until = absl::Now() + deps.limits.first_answer;
+  while (absl::Now() < until) {
+    absl::SleepFor(std::min(until - absl::Now(), kBetweenLooks));
+    const absl::Status answer = deps.hypervisor->List(until).status();
+    if (!absl::IsUnavailable(answer)) return answer.ok();
+  }
+  return false;
+}
+
+// Once more, from the start, if libvirt went away in the middle: systemd starts
+// it again, and what was begun is ended as after a restorer that was killed.
+absl::Status RestoreOrRetry(const IncomingVm& vm,
+                            IncomingPreservation& incoming,
+                            const Dependencies& deps, VmReport& report) {
+  const VmReport before = report;
+  const absl::Status first = TryRestore(vm, incoming, deps, report);
+  if (!absl::IsUnavailable(first)) return first;
+  LogWarning(absl::StrCat(vm.record.name(), ": ", first.message(),
+                          "; once more, when libvirt answers"));
+  if (!IsBack(deps)) return first;
+  FeedRescue(deps);
+  report = before;
+  return TryRestore(vm, incoming, deps, report);
+}
+
 }  // namespace
 
 absl::Status RestoreVm(const IncomingVm& vm, IncomingPreservation& incoming,
@@ -321,7 +352,7 @@ absl::Status RestoreVm(const IncomingVm& vm, IncomingPreservation& incoming,
   if (vm.ram_digests.has_value()) {
     report.set_digest_before_s(vm.ram_digests->digest_s());
   }
-  const absl::Status status = TryRestore(vm, incoming, deps, report);
+  const absl::Status status = RestoreOrRetry(vm, incoming, deps, report);
   if (status.ok()) {
     report.set_result(VmReport::RESTORED);
     return status;
