@@ -84,7 +84,8 @@ absl::StatusOr<std::unique_ptr<Hypervisor>> Connect(const Options& options,
     return ConnectToLibvirt(options.connect_uri,
                             absl::Now() + deps.limits.call);
   }
-  LU_ASSIGN_OR_RETURN(const bool vms_wait, VmsWait(deps));
+  // What is wrong with preserved memory, the command itself tells.
+  const bool vms_wait = VmsWait(deps).value_or(true);
   return (vms_wait ? WaitForLibvirt : ConnectToLibvirt)(
       options.connect_uri, absl::Now() + deps.limits.first_answer, {});
 }
