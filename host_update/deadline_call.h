@@ -55,6 +55,12 @@ R CallBefore(absl::Time deadline, absl::string_view what,
   return *std::move(call->result);
 }
 
+// Calls `attempt` (bounded by `deadline` itself) again and again while it
+// returns kUnavailable. Returns what it returned last; but the kUnavailable
+// before if `deadline` passed within a call, for that one says why.
+absl::Status RetryWhileUnavailable(
+    absl::Time deadline, const std::function<absl::Status()>& attempt);
+
 }  // namespace live_update
 
 #endif  // HOST_UPDATE_DEADLINE_CALL_H_

@@ -76,5 +76,38 @@ TEST(CallBeforeTest, LeavesWorkThatEndsLateToItself) {
   EXPECT_TRUE(ended->WaitForNotificationWithTimeout(absl::Seconds(20)));
 }
 
+TEST(RetryWhileUnavailableTest, ReturnsTheFirstOtherResult) {
+  int calls = 0;
+  EXPECT_THAT(RetryWhileUnavailable(Soon(),
+                                    [&calls] {
+                                      return ++calls < 3
+                                                 ? absl::UnavailableError("no")
+                                                 : absl::OkStatus();
+                                    }),
+              IsOk());
+  EXPECT_EQ(calls, 3);
+  EXPECT_THAT(
+      RetryWhileUnavailable(Soon(), [] { return absl::InternalError("it"); }),
+      StatusIs(absl::StatusCode::kInternal, "it"));
+}
+
+TEST(RetryWhileUnavailableTest, SaysWhyWhenTheDeadlinePasses) {
+  EXPECT_THAT(
+      RetryWhileUnavailable(absl::Now() + absl::Milliseconds(300),
+                            [] { return absl::UnavailableError("refused"); }),
+      StatusIs(absl::StatusCode::kUnavailable, "refused"));
+  int calls = 0;
+  EXPECT_THAT(RetryWhileUnavailable(
+                  Soon(),
+                  [&calls] {
+                    return ++calls == 1 ? absl::UnavailableError("refused")
+                                        : absl::DeadlineExceededError("late");
+                  }),
+              StatusIs(absl::StatusCode::kUnavailable, "refused"));
+  EXPECT_THAT(RetryWhileUnavailable(
+                  Soon(), [] { return absl::DeadlineExceededError("late"); }),
+              StatusIs(absl::StatusCode::kDeadlineExceeded, "late"));
+}
+
 }  // namespace
 }  // namespace live_update

@@ -2,7 +2,6 @@
 
 #include <sys/utsname.h>
 
-#include <algorithm>
 #include <optional>
 #include <string>
 #include <thread>
@@ -16,6 +15,7 @@
 #include "absl/time/time.h"
 #include "base/log.h"
 #include "base/status_macros.h"
+#include "host_update/deadline_call.h"
 #include "host_update/policy.h"
 #include "host_update/rescue.h"
 #include "state_preserve/auxiliary_ram.h"
@@ -24,8 +24,6 @@
 
 namespace live_update {
 namespace {
-
-constexpr absl::Duration kBetweenLooks = absl::Milliseconds(250);
 
 PreservedRam ToPreservedRam(const RamBlock& block) {
   return {.token = block.in_place().token(),
@@ -310,17 +308,6 @@ absl::Status TryRestore(const IncomingVm& vm, IncomingPreservation& incoming,
   return Start(vm, std::move(restorable), incoming, deps, report);
 }
 
-// Whether libvirt answers again within its time.
-bool IsBack(const Dependencies& deps) {
-  const absl::Time until = absl::Now() + deps.limits.first_answer;
-  while (absl::Now() < until) {
-    absl::SleepFor(std::min(until - absl::Now(), kBetweenLooks));
-    const absl::Status answer = deps.hypervisor->List(until).status();
-    if (!absl::IsUnavailable(answer)) return answer.ok();
-  }
-  return false;
-}
-
 // Once more, from the start, if libvirt went away in the middle: systemd starts
 // it again, and what was begun is ended as after a restorer that was killed.
 absl::Status RestoreOrRetry(const IncomingVm& vm,
@@ -331,7 +318,10 @@ absl::Status RestoreOrRetry(const IncomingVm& vm,
   if (!absl::IsUnavailable(first)) return first;
   LogWarning(absl::StrCat(vm.record.name(), ": ", first.message(),
                           "; once more, when libvirt answers"));
-  if (!IsBack(deps)) return first;
+  const absl::Time until = absl::Now() + deps.limits.first_answer;
+  const absl::Status back = RetryWhileUnavailable(
+      until, [&] { return deps.hypervisor->List(until).status(); });
+  if (!back.ok()) return first;
   FeedRescue(deps);
   report = before;
   return TryRestore(vm, incoming, deps, report);

@@ -2,7 +2,6 @@
 
 #include <libvirt/libvirt.h>
 
-#include <algorithm>
 #include <cstdlib>
 #include <memory>
 #include <string>
@@ -14,14 +13,13 @@
 #include "absl/time/time.h"
 #include "base/log.h"
 #include "base/status_macros.h"
+#include "host_update/deadline_call.h"
 #include "host_update/libvirt/libvirt_error.h"
 #include "host_update/libvirt/libvirt_hypervisor_impl.h"
 #include "host_update/qemu/qmp.h"
 
 namespace live_update {
 namespace {
-
-constexpr absl::Duration kBetweenAttempts = absl::Milliseconds(250);
 
 // 11003000 -> "11.3.0"
 std::string VersionText(unsigned long version) {  // NOLINT: libvirt's type.
@@ -234,15 +232,14 @@ absl::StatusOr<std::unique_ptr<Hypervisor>> WaitForLibvirt(
     const std::string& uri, absl::Time deadline, LibvirtOptions options) {
   auto connected = ConnectToLibvirt(uri, deadline, options);
   if (!absl::IsUnavailable(connected.status())) return connected;
-  const absl::Status why = connected.status();
-  LogWarning(absl::StrCat(why.message(), "; waiting for it, at most ",
+  LogWarning(absl::StrCat(connected.status().message(),
+                          "; waiting for it, at most ",
                           absl::ToInt64Seconds(deadline - absl::Now()), " s"));
-  while (absl::Now() < deadline) {
-    absl::SleepFor(std::min(deadline - absl::Now(), kBetweenAttempts));
+  LU_RETURN_IF_ERROR(RetryWhileUnavailable(deadline, [&] {
     connected = ConnectToLibvirt(uri, deadline, options);
-    if (connected.ok()) return connected;
-  }
-  return why;
+    return connected.status();
+  }));
+  return connected;
 }
 
 }  // namespace live_update
