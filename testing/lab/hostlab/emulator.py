@@ -13,11 +13,9 @@ import time
 from hostlab.qmp import Qmp
 
 PAYLOAD = "/mnt/payload"  # Where the host mounts its second disk.
-RAM = "6G"
-# 6 GiB of RAM on q35 is 2 GiB below 4 GiB and the rest from there on: this range is RAM that exists.
-PRESERVED_RANGE = "2G!4G"
+RAM = "6G"  # On q35 2 GiB of it lie below 4 GiB, the rest from there on.
 COMMAND_LINE = " ".join([
-    "root=/dev/vda rw", "console=ttyS0", "net.ifnames=0", f"memmap={PRESERVED_RANGE}",
+    "root=/dev/vda rw", "console=ttyS0", "net.ifnames=0",
     # What is slow only because it is emulated:
     "init_on_alloc=0 transparent_hugepage=madvise mitigations=off fsck.mode=skip nowatchdog",
     "norandmaps",  # See README.md, "What is slow in the emulator".

@@ -25,10 +25,12 @@ class Flavor:
     words: str          # Of its own, on the kernel's command line.
     ram_source: str     # Of libvirt's <memoryBacking>.
     confined: bool = False  # libvirt confines each QEMU by AppArmor, and the kernel says what that denied.
+    preserved: str = "2G!4G"  # The range that no kernel uses, as memmap= has it: of RAM that exists (emulator.py).
 
     @property
     def command_line(self):
-        return " ".join(filter(None, (COMMAND_LINE, CONFINED if self.confined else UNCONFINED, self.words)))
+        return " ".join(filter(None, (COMMAND_LINE, f"memmap={self.preserved}", CONFINED if self.confined else UNCONFINED,
+                                      self.words)))
 
 
 def get(name):
@@ -44,6 +46,11 @@ def _dax():
 def confined(flavor):
     """The same host with AppArmor, as Debian has it."""
     return dataclasses.replace(flavor, confined=True)
+
+
+def preserving(flavor, preserved):
+    """The same host with another range for guests' RAM."""
+    return dataclasses.replace(flavor, preserved=preserved)
 
 
 def _luo():

@@ -17,6 +17,10 @@ KERNEL = "/var/lib/guests/vmlinuz"
 INITRD = "/var/lib/guests/guest.cpio"
 
 
+class GuestStopped(RuntimeError):
+    """KVM could not go on with it: in the lab mostly the emulator's fault (../README.md)."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Guest:
     name: str
@@ -31,6 +35,7 @@ class Guest:
     # Each tick is some hundred exits: 7 or 13 tenths of a second hit each tenth of the hardware clock's second in turn.
     tick_ms: int = 700
     disk_ms: int = 200       # Between two records.
+    fill_mib: int = 52       # Of its memory it fills, and verifies for ever. Each page is an exit after every restore.
 
     @property
     def log(self):
@@ -55,8 +60,11 @@ class Guest:
         """What is done to it before its first start."""
 
     def wait_until_up(self, host, timeout):
-        wait_until(lambda: console(host, self).verifies, timeout, f"{self.name} has verified its memory once",
-                   interval=1.0)
+        def verified():
+            if host.run(f"grep -q ^EFER= /var/log/libvirt/qemu/{self.name}.log").code == 0:
+                raise GuestStopped(f"{self.name}: QEMU has stopped it, and shows its registers")
+            return console(host, self).verifies
+        wait_until(verified, timeout, f"{self.name} has verified its memory once", interval=1.0)
 
     def xml(self, kernel, initrd, ram_source):
         """Its libvirt definition."""
@@ -90,9 +98,8 @@ def _cpio_member(name, content, mode, inode):
 
 
 def command_line(guest):
-    # Each page of the pattern is an exit after every restore: about 40 MiB.
     words = (f"console=ttyS0 quiet {LIGHT} "
-             f"guest.fill={20 * 256 // guest.memory_mib} guest.tick_ms={guest.tick_ms} guest.verify_mib=5 guest.seed={sum(guest.name.encode())}")
+             f"guest.fill={100 * guest.fill_mib // guest.memory_mib} guest.tick_ms={guest.tick_ms} guest.verify_mib=5 guest.seed={sum(guest.name.encode())}")
     if guest.disk:
         words += f" guest.disk_ms={guest.disk_ms}"
     return words + (f" guest.address={guest.address}" if guest.address else "")
@@ -129,11 +136,21 @@ def start(host, guests, timeout=600, running=()):
     for guest in running:
         host.sh(f"virsh -q suspend {guest.name}")
     for guest in guests:
-        host.sh(f"virsh -q create {guest.xml_path}" if guest.transient else f"virsh -q start {guest.name}", timeout)
-        guest.wait_until_up(host, timeout)
+        _start_one(host, guest, timeout)
         host.sh(f"virsh -q suspend {guest.name}")
     for guest in (*running, *guests):
         host.sh(f"virsh -q resume {guest.name}")
+
+
+def _start_one(host, guest, timeout, tries=3):
+    for left in reversed(range(tries)):
+        host.sh(f"virsh -q create {guest.xml_path}" if guest.transient else f"virsh -q start {guest.name}", timeout)
+        try:
+            return guest.wait_until_up(host, timeout)
+        except GuestStopped:
+            if not left:
+                raise
+        host.sh(f"virsh -q destroy {guest.name}; rm -f {guest.log} /var/log/libvirt/qemu/{guest.name}.log")
 
 
 def console(host, guest):
