@@ -13,7 +13,6 @@ import time
 from hostlab.qmp import Qmp
 
 PAYLOAD = "/mnt/payload"  # Where the host mounts its second disk.
-RAM = "6G"  # On q35 2 GiB of it lie below 4 GiB, the rest from there on.
 COMMAND_LINE = " ".join([
     "root=/dev/vda rw", "console=ttyS0", "net.ifnames=0",
     # What is slow only because it is emulated:
@@ -51,7 +50,7 @@ class Emulator:
     since the start.
     """
 
-    def __init__(self, folder, kernel, disks, console, forwards, command_line, saved=None):
+    def __init__(self, folder, kernel, ram, disks, console, forwards, command_line, saved=None):
         self.folder = pathlib.Path(folder)
         self.agent_path = self.folder / "agent.sock"
         self.qmp_path = self.folder / "qmp.sock"
@@ -60,7 +59,7 @@ class Emulator:
         network = "user,id=net0" + "".join(f",hostfwd=tcp:127.0.0.1:{l}-{a}:{p}" for l, a, p in forwards)
         command = [
             "qemu-system-x86_64", "-name", "host", "-machine", "q35", "-accel", "tcg,thread=multi",
-            "-cpu", "max,-erms,-vgif,-la57", "-smp", "1", "-m", RAM, "-display", "none", "-nodefaults", "-no-user-config",
+            "-cpu", "max,-erms,-vgif,-la57", "-smp", "1", "-m", ram, "-display", "none", "-nodefaults", "-no-user-config",
             "-kernel", str(kernel.boot_kernel), "-append", command_line,
             *(["-initrd", str(kernel.boot_initrd)] if kernel.boot_initrd else []),
             "-netdev", network, "-device", "virtio-net-pci,netdev=net0,mac=52:54:00:00:02:15",

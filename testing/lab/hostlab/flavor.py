@@ -25,7 +25,8 @@ class Flavor:
     words: str          # Of its own, on the kernel's command line.
     ram_source: str     # Of libvirt's <memoryBacking>.
     confined: bool = False  # libvirt confines each QEMU by AppArmor, and the kernel says what that denied.
-    preserved: str = "2G!4G"  # The range that no kernel uses, as memmap= has it: of RAM that exists (emulator.py).
+    ram: str = "6G"           # On q35 2 GiB of it lie below 4 GiB, the rest from there on.
+    preserved: str = "2G!4G"  # The range of it that no kernel uses, as memmap= has it.
 
     @property
     def command_line(self):
@@ -48,9 +49,9 @@ def confined(flavor):
     return dataclasses.replace(flavor, confined=True)
 
 
-def preserving(flavor, preserved):
-    """The same host with another range for guests' RAM."""
-    return dataclasses.replace(flavor, preserved=preserved)
+def sized(flavor, ram, preserved):
+    """The same host with so much RAM, of which no kernel uses `preserved`."""
+    return dataclasses.replace(flavor, ram=ram, preserved=preserved)
 
 
 def _luo():

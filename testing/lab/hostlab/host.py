@@ -47,7 +47,7 @@ class Host:
                                 self.disk], check=True)
             self.echo_port = free_port()
             self.emulator = Emulator(
-                self.folder, flavor.older,
+                self.folder, flavor.older, flavor.ram,
                 [(self.disk, "qcow2"), (_payload_disk(payload, flavor, self.folder), "raw")],
                 self.logs / "host-console.log", [(self.echo_port, ECHO_ADDRESS, ECHO_PORT)], flavor.command_line, saved)
             self.agent = Agent(self.emulator.agent_path)

@@ -9,7 +9,7 @@ from hostlab.update_run import live_update
 VMS = int(os.environ.get("LAB_VMS", "32"))
 # 96 MiB is what Debian's kernel needs to start. So many that tick every 0.7 s keep the emulated processor busy with nothing else.
 GUESTS = tuple(Guest(f"vm{number:02}", memory_mib=96, fill_mib=8, tick_ms=5300) for number in range(1, VMS + 1))
-PRESERVED = "3G!4G"
+SIZE = {"ram": "10G", "preserved": "5G!4G"}  # 48 MiB for each VM's state besides.
 
 
 def test_many_vms(lab):
