@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "absl/container/flat_hash_set.h"
+#include "absl/strings/str_cat.h"
 #include "absl/time/time.h"
 #include "base/status_macros.h"
 #include "host_update/backend.h"
@@ -45,6 +46,7 @@ absl::StatusOr<std::vector<std::string>> NamesOfUnrestoredVms(
     const std::vector<VmInfo>& vms, const Dependencies& deps) {
   LU_ASSIGN_OR_RETURN(const auto unrestored, FindUnrestoredVms(vms, deps));
   std::vector<std::string> names;
+  names.reserve(unrestored.size());
   for (const UnrestoredVm& vm : unrestored) names.push_back(vm.name);
   return names;
 }
@@ -63,6 +65,22 @@ std::vector<std::string> RefusedHooks(const std::string& hooks_dir) {
   return refused;
 }
 
+// Which way the first boot takes to its root file system.
+Finding EarlyRootFinding(const absl::StatusOr<EarlyRoot>& early) {
+  Finding finding;
+  finding.set_code("EARLY_ROOT");
+  finding.set_severity(Finding::OK);
+  finding.set_subject("target");
+  finding.set_message(
+      early.ok()
+          ? absl::StrCat("the first boot mounts ",
+                         early->steps.mounts.front().device,
+                         " by itself, before the initramfs would")
+          : absl::StrCat("the target's initramfs finds its root file system: ",
+                         early.status().message()));
+  return finding;
+}
+
 }  // namespace
 
 absl::StatusOr<CheckedHost> CheckHost(const UpdateRequest& request,
@@ -76,13 +94,20 @@ absl::StatusOr<CheckedHost> CheckHost(const UpdateRequest& request,
       deps.hypervisor->Versions(absl::Now() + deps.limits.versions);
   std::vector<ExaminedVm> examined = ExamineAll(checked.all_vms, deps);
   const bool has_target = !request.kernel_path.empty();
+  const absl::StatusOr<EarlyRoot> early =
+      DecideEarlyRoot(request, checked.host);
   if (has_target) {
+    std::string first_boot = FirstBootWords(request, checked.host);
+    if (early.ok()) {
+      absl::StrAppend(&first_boot, " ", early->word);
+      checked.early_root = early->steps;
+    }
     checked.target =
         deps.read_target({.kernel_path = request.kernel_path,
                           .initrd_path = request.initrd_path,
                           .running_command_line = checked.host.command_line,
                           .append = request.append,
-                          .first_boot = FirstBootWords(request, checked.host)});
+                          .first_boot = first_boot});
   }
   LU_ASSIGN_OR_RETURN(const auto journal, ReadJournal(deps.paths.run_dir));
   const std::vector<std::string> refused_hooks =
@@ -105,6 +130,7 @@ absl::StatusOr<CheckedHost> CheckHost(const UpdateRequest& request,
        .refused_hooks = refused_hooks,
        .overrides = request.overrides,
        .direct_jump = checked.direct_jump});
+  if (has_target) *checked.report.add_findings() = EarlyRootFinding(early);
   checked.ways = DecideWays(
       {.policy = policy,
        .asked = request.ways,

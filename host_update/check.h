@@ -9,6 +9,7 @@
 
 #include "absl/status/statusor.h"
 #include "host_update/dependencies.h"
+#include "host_update/early_init/steps.h"
 #include "host_update/host_facts.h"
 #include "host_update/hypervisor.h"
 #include "host_update/policy.h"
@@ -32,6 +33,7 @@ struct UpdateRequest {
   std::string plan_hash;  // UpdatePlan.plan_hash that it must have; empty: any.
   double max_blackout_s = 0;  // Refused if predicted to take longer; 0: never.
   bool early_restore = true;  // VMs come back before the ordinary boot.
+  bool early_root = true;  // … without the target's initramfs, if that can be.
   bool rescue = false;  // A crash of the new kernel leads back into this one.
   double rescue_watchdog_s = 360;   // So does a hang for so long; 0: not.
   bool prepare_only = false;        // Take all back once VMs could be paused.
@@ -49,6 +51,7 @@ struct CheckedHost {
   std::vector<VmWay> ways;      // Of all that are not off.
   loader::TargetKernel target;  // Meaningful if a kernel was asked for.
   std::optional<loader::DirectEntry> direct_jump;  // Unset: kexec_file_load.
+  std::optional<EarlySteps> early_root;  // Unset: the initramfs finds the root.
 };
 
 // Looks at the host, the target kernel and all VMs, and changes nothing.

@@ -1,10 +1,18 @@
 #include "host_update/early_restore.h"
 
-#include <algorithm>
+#include <sys/stat.h>
 
+#include <algorithm>
+#include <cstdint>
+#include <utility>
+
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "base/file.h"
+#include "base/status_macros.h"
+#include "host_update/early_root.h"
 #include "loader/command_line.h"
+#include "loader/initrd_files.h"
 
 namespace live_update {
 namespace {
@@ -26,6 +34,20 @@ bool AsksForAnotherBoot(const loader::Parameter& word) {
          word.word == "systemd.mask=host-update-restore.service";
 }
 
+// Words that ask an initramfs for more than the root file system as it is:
+// initramfs-tools(7), dracut.cmdline(7).
+bool AsksTheInitramfs(const loader::Parameter& word) {
+  constexpr absl::string_view kNames[] = {
+      "rdinit",    "init",        "break",   "ip",
+      "rootflags", "boot",        "BOOT",    "overlayroot",
+      "cryptopts", "cryptdevice", "nfsroot", "netroot"};
+  return std::find(std::begin(kNames), std::end(kNames), word.name) !=
+             std::end(kNames) ||
+         absl::StartsWith(word.name, "rd.") || word.word == "fsck.mode=force";
+}
+
+constexpr uint64_t kMaxEarlyInit = uint64_t{16} << 20;
+
 }  // namespace
 
 std::string FirstBootWords(const UpdateRequest& request,
@@ -40,6 +62,43 @@ std::string FirstBootWords(const UpdateRequest& request,
     }
   }
   return kFirstBootWords;
+}
+
+absl::StatusOr<EarlyRoot> DecideEarlyRoot(const UpdateRequest& request,
+                                          const HostFacts& host) {
+  if (!request.early_root || FirstBootWords(request, host).empty()) {
+    return absl::FailedPreconditionError("it is not asked for");
+  }
+  if (request.initrd_path.empty()) {
+    return absl::FailedPreconditionError("the target has no initramfs");
+  }
+  for (const std::string& line : {host.command_line, request.append}) {
+    LU_ASSIGN_OR_RETURN(const auto words, loader::OrdinaryWords(line));
+    const auto found = std::find_if(words.kernel.begin(), words.kernel.end(),
+                                    AsksTheInitramfs);
+    if (found != words.kernel.end()) {
+      return absl::FailedPreconditionError(
+          absl::StrCat("the command line has ", found->word));
+    }
+  }
+  LU_ASSIGN_OR_RETURN(EarlySteps steps, host.early_root);
+  return EarlyRoot{.steps = std::move(steps),
+                   .word = absl::StrCat("rdinit=/", kEarlyInitInInitrd)};
+}
+
+absl::StatusOr<UniqueFd> WithEarlyInit(const UniqueFd& initrd,
+                                       const EarlySteps& steps,
+                                       const Paths& paths) {
+  LU_ASSIGN_OR_RETURN(std::string program,
+                      ReadFile(paths.root + kEarlyInitPath, kMaxEarlyInit));
+  return loader::PrependFiles(initrd,
+                              {{.path = "host-update", .mode = S_IFDIR | 0700},
+                               {.path = kEarlyInitInInitrd,
+                                .mode = S_IFREG | 0700,
+                                .content = std::move(program)},
+                               {.path = kEarlyStepsInInitrd,
+                                .mode = S_IFREG | 0600,
+                                .content = FormatEarlySteps(steps)}});
 }
 
 absl::Status LetBootGoOn(const Paths& paths) {

@@ -8,8 +8,11 @@
 #include <string>
 
 #include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "base/unique_fd.h"
 #include "host_update/check.h"
 #include "host_update/dependencies.h"
+#include "host_update/early_init/steps.h"
 #include "host_update/host_facts.h"
 
 namespace live_update {
@@ -19,6 +22,22 @@ namespace live_update {
 // early restore is not installed, or if the command line or `request.append`
 // names another target or masks the restore.
 std::string FirstBootWords(const UpdateRequest& request, const HostFacts& host);
+
+// What of the first boot's way to its root file system is early-init's
+// (early_init/early_init.cc): the steps, with the word of the command line that
+// starts it in place of the target's own initramfs. Why it is not its own:
+// kFailedPrecondition with the reason.
+struct EarlyRoot {
+  EarlySteps steps;
+  std::string word;
+};
+absl::StatusOr<EarlyRoot> DecideEarlyRoot(const UpdateRequest& request,
+                                          const HostFacts& host);
+
+// The target's initrd with early-init and `steps` in front. The caller owns it.
+absl::StatusOr<UniqueFd> WithEarlyInit(const UniqueFd& initrd,
+                                       const EarlySteps& steps,
+                                       const Paths& paths);
 
 // Lets the ordinary boot go on: nothing needs to wait for the restore any more.
 // Of no effect in a boot that did not begin with it.

@@ -23,6 +23,7 @@
 #include "base/file.h"
 #include "base/status_macros.h"
 #include "base/unique_fd.h"
+#include "host_update/early_root.h"
 
 namespace live_update {
 namespace {
@@ -231,6 +232,7 @@ absl::StatusOr<HostFacts> CollectHostFacts(const HostFactsOptions& options) {
   facts.watchdogs = ReadWatchdogs(root);
   facts.early_restore_installed =
       access((root + kEarlyRestoreUnit).c_str(), F_OK) == 0;
+  facts.early_root = PlanEarlyRoot(root, options.preserved_directory);
   if (options.luo) {
     facts.luo = ReadLuo(root);
     facts.running_kernel =

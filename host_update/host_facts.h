@@ -11,6 +11,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "host_update/early_init/steps.h"
 #include "host_update/preserved_mount.h"
 #include "loader/linux_kexec.h"
 #include "loader/memory_map.h"
@@ -59,6 +60,8 @@ struct HostFacts {
   std::vector<HostWatchdog> watchdogs;  // Those that count.
 
   bool early_restore_installed = false;  // Its systemd target is there.
+  // As PlanEarlyRoot() returns it.
+  absl::StatusOr<EarlySteps> early_root = absl::UnknownError("not read");
 
   // Read only if asked for: it takes a second.
   LuoFacts luo;

@@ -9,6 +9,7 @@
 #include "base/log.h"
 #include "base/status_macros.h"
 #include "host_update/bounded_sync.h"
+#include "host_update/early_restore.h"
 #include "host_update/identity.h"
 #include "host_update/rescue.h"
 
@@ -19,17 +20,25 @@ namespace {
 absl::Status Stage(const CheckedHost& checked, const Dependencies& deps) {
   const loader::TargetKernel& target = checked.target;
   const std::string what = absl::StrCat("stage ", target.kernel_path);
+  UniqueFd with_early_init;
+  if (checked.early_root.has_value()) {
+    auto initrd = WithEarlyInit(target.initrd, *checked.early_root, deps.paths);
+    if (!initrd.ok()) return Annotate(initrd.status(), what);
+    with_early_init = *std::move(initrd);
+  }
+  const UniqueFd& initrd =
+      with_early_init.ok() ? with_early_init : target.initrd;
   if (!checked.direct_jump.has_value()) {
-    return Annotate(deps.kexec->StageFile(target.kernel, target.initrd,
-                                          target.command_line),
-                    what);
+    return Annotate(
+        deps.kexec->StageFile(target.kernel, initrd, target.command_line),
+        what);
   }
   std::vector<loader::PhysRange> untouched;
   if (checked.host.preserved.ok() && checked.host.preserved->range.ok()) {
     untouched.push_back(*checked.host.preserved->range);
   }
   return Annotate(
-      deps.kexec->StageDirect(target.kernel, target.initrd, target.command_line,
+      deps.kexec->StageDirect(target.kernel, initrd, target.command_line,
                               *checked.direct_jump, untouched),
       what);
 }

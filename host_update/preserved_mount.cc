@@ -62,7 +62,9 @@ absl::StatusOr<Mount> ParseMount(absl::string_view line) {
       !absl::SimpleAtoi(numbers[1], &mount.minor)) {
     return malformed;
   }
+  mount.root = Unescape(left[3]);
   mount.mount_point = Unescape(left[4]);
+  mount.mount_options = absl::StrSplit(left[5], ',');
   mount.file_system = std::string(right[0]);
   mount.source = Unescape(right[1]);
   mount.options = absl::StrSplit(right[2], ',');
@@ -149,6 +151,12 @@ absl::StatusOr<std::vector<Mount>> ParseMountinfo(absl::string_view text) {
   return mounts;
 }
 
+absl::StatusOr<std::vector<Mount>> ReadMounts(const std::string& root) {
+  LU_ASSIGN_OR_RETURN(const std::string text,
+                      ReadFile(root + "/proc/self/mountinfo", kMaxMountinfo));
+  return ParseMountinfo(text);
+}
+
 const Mount* MountOf(const std::vector<Mount>& mounts, absl::string_view path) {
   const Mount* best = nullptr;
   for (const Mount& mount : mounts) {
@@ -182,9 +190,7 @@ absl::StatusOr<PreservedMount> ReadPreservedMount(
   preserved.total_bytes = uint64_t{space.f_blocks} * space.f_frsize;
   preserved.free_bytes = uint64_t{space.f_bavail} * space.f_frsize;
 
-  LU_ASSIGN_OR_RETURN(const std::string text,
-                      ReadFile(root + "/proc/self/mountinfo", kMaxMountinfo));
-  LU_ASSIGN_OR_RETURN(const std::vector<Mount> mounts, ParseMountinfo(text));
+  LU_ASSIGN_OR_RETURN(const std::vector<Mount> mounts, ReadMounts(root));
   const Mount* mount = MountOf(mounts, directory);
   if (mount == nullptr) {
     return absl::NotFoundError(absl::StrCat(directory, " lies in no mount"));

@@ -19,14 +19,19 @@ namespace live_update {
 struct Mount {
   uint32_t major = 0;
   uint32_t minor = 0;
+  std::string root;  // What of the file system is seen: "/", a subvolume.
   std::string mount_point;
-  std::string file_system;           // "ext4"
-  std::string source;                // "/dev/pmem0"
-  std::vector<std::string> options;  // Of the file system.
+  std::vector<std::string> mount_options;  // "rw", "noatime"
+  std::string file_system;                 // "ext4"
+  std::string source;                      // "/dev/pmem0"
+  std::vector<std::string> options;        // Of the file system.
 };
 
 // kInvalidArgument: malformed, with the line.
 absl::StatusOr<std::vector<Mount>> ParseMountinfo(absl::string_view text);
+
+// Those of this process, below `root` ("" but in tests).
+absl::StatusOr<std::vector<Mount>> ReadMounts(const std::string& root);
 
 // The mount that `path`, absolute, lies in: of those that contain it the
 // longest, of those at the same place the last. Null if there is none.

@@ -114,11 +114,13 @@ std::variant<Options, int> ParseOptions(int argc, char** argv) {
   app.add_option_function<std::string>(
          "--first-boot",
          [&options](const std::string& word) {
-           options.request.early_restore = word == "early";
+           options.request.early_restore = word != "ordinary";
+           options.request.early_root = word == "early";
          },
-         "After the jump, bring VMs back before the rest of the host starts, "
-         "or at the end of an ordinary boot")
-      ->check(CLI::IsMember({"early", "ordinary"}))
+         "After the jump, bring VMs back before the rest of the host starts "
+         "(early; early-initramfs: the target's own initramfs finds the root "
+         "file system), or at the end of an ordinary boot")
+      ->check(CLI::IsMember({"early", "early-initramfs", "ordinary"}))
       ->type_name("HOW")
       ->default_str("early");
   app.add_option_function<std::string>(
