@@ -270,7 +270,7 @@ absl::Status Start(const IncomingVm& vm, RestorableVm restorable,
     tried_to_mark = true;
     return MarkResumed(vm, incoming, deps);
   };
-  const absl::Status restored =
+  absl::Status restored =
       deps.hypervisor->Restore(restorable, absl::Now() + deps.limits.restore);
   if (absl::IsAborted(restored)) SetLost(vm, report);
   if (restored.ok() || absl::IsAborted(restored) || !tried_to_mark) {
@@ -314,7 +314,7 @@ absl::Status RestoreOrRetry(const IncomingVm& vm,
                             IncomingPreservation& incoming,
                             const Dependencies& deps, VmReport& report) {
   const VmReport before = report;
-  const absl::Status first = TryRestore(vm, incoming, deps, report);
+  absl::Status first = TryRestore(vm, incoming, deps, report);
   if (!absl::IsUnavailable(first)) return first;
   LogWarning(absl::StrCat(vm.record.name(), ": ", first.message(),
                           "; once more, when libvirt answers"));
@@ -342,7 +342,7 @@ absl::Status RestoreVm(const IncomingVm& vm, IncomingPreservation& incoming,
   if (vm.ram_digests.has_value()) {
     report.set_digest_before_s(vm.ram_digests->digest_s());
   }
-  const absl::Status status = RestoreOrRetry(vm, incoming, deps, report);
+  absl::Status status = RestoreOrRetry(vm, incoming, deps, report);
   if (status.ok()) {
     report.set_result(VmReport::RESTORED);
     return status;
