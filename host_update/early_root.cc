@@ -135,6 +135,21 @@ absl::Status AddMount(const std::string& root, const Mount& mount,
   return absl::OkStatus();
 }
 
+// It will be the next kernel's first program.
+absl::Status CheckProgram(const std::string& path) {
+  struct stat info {};
+  if (lstat(path.c_str(), &info) != 0) {
+    return absl::FailedPreconditionError(
+        absl::StrCat(kEarlyInitPath, " is not installed"));
+  }
+  if (!S_ISREG(info.st_mode) || info.st_uid != geteuid() ||
+      (info.st_mode & (S_IWGRP | S_IWOTH)) != 0) {
+    return absl::FailedPreconditionError(
+        absl::StrCat(kEarlyInitPath, " is not a file of root's alone"));
+  }
+  return absl::OkStatus();
+}
+
 absl::StatusOr<EarlyIdentity> ReadIdentity(const std::string& root) {
   struct stat info {};
   if (lstat((root + kIdentityFile).c_str(), &info) != 0) {
@@ -150,10 +165,7 @@ absl::StatusOr<EarlyIdentity> ReadIdentity(const std::string& root) {
 
 absl::StatusOr<EarlySteps> PlanEarlyRoot(
     const std::string& root, const std::string& preserved_directory) {
-  if (access((root + kEarlyInitPath).c_str(), X_OK) != 0) {
-    return absl::FailedPreconditionError(
-        absl::StrCat(kEarlyInitPath, " is not installed"));
-  }
+  LU_RETURN_IF_ERROR(CheckProgram(root + kEarlyInitPath));
   LU_ASSIGN_OR_RETURN(const std::vector<Mount> mounts, ReadMounts(root));
   const Mount* base = MountOf(mounts, "/");
   if (base == nullptr) return absl::NotFoundError("/ is not mounted");

@@ -127,6 +127,15 @@ TEST_F(EarlyRootTest, SaysWhyItTakesAnInitramfs) {
         PlanEarlyRoot(root_, kRam),
         StatusIs(absl::StatusCode::kFailedPrecondition, HasSubstr(why)));
   }
+}
+
+TEST_F(EarlyRootTest, TakesNoProgramThatOthersMayWrite) {
+  std::filesystem::permissions(root_ + kEarlyInitPath,
+                               std::filesystem::perms::group_write,
+                               std::filesystem::perm_options::add);
+  EXPECT_THAT(PlanEarlyRoot(root_, kRam),
+              StatusIs(absl::StatusCode::kFailedPrecondition,
+                       HasSubstr("not a file of root's alone")));
   std::filesystem::remove(root_ + kEarlyInitPath);
   EXPECT_THAT(PlanEarlyRoot(root_, kRam),
               StatusIs(absl::StatusCode::kFailedPrecondition,
