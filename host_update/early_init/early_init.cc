@@ -34,8 +34,16 @@ constexpr char kRoot[] = "/host-update/root";
 constexpr char kOrdinaryInit[] = "/init";
 constexpr char kHostInit[] = "/sbin/init";
 constexpr std::chrono::seconds kDevice(10);  // For one to appear.
-constexpr const char* kKernelFileSystems[][2] = {
-    {"/dev", "devtmpfs"}, {"/proc", "proc"}, {"/sys", "sysfs"}};
+// With what initramfs-tools mounts them with.
+constexpr struct {
+  const char* directory;
+  const char* type;
+  uint64_t flags;
+} kKernelFileSystems[] = {
+    {"/dev", "devtmpfs", MS_NOSUID},
+    {"/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC},
+    {"/sys", "sysfs", MS_NOSUID | MS_NODEV | MS_NOEXEC},
+};
 
 void Say(const std::string& text) {
   const int log = open("/dev/kmsg", O_WRONLY | O_CLOEXEC);
@@ -117,9 +125,9 @@ bool IsOurs(const EarlyIdentity& identity) {
 
 // Everything up to the point of no return. Empty, or what went wrong.
 std::string MountAll(Mounts& mounts) {
-  for (const auto& [directory, type] : kKernelFileSystems) {
+  for (const auto& [directory, type, flags] : kKernelFileSystems) {
     mkdir(directory, 0755);
-    if (!mounts.Add(type, directory, type, MS_NOSUID, nullptr)) {
+    if (!mounts.Add(type, directory, type, flags, nullptr)) {
       return std::string("mount ") + directory + ": " + strerror(errno);
     }
   }
@@ -146,7 +154,7 @@ std::string MountAll(Mounts& mounts) {
     return std::string(kHostInit) + ": " + strerror(errno);
   }
   for (const auto& entry : kKernelFileSystems) {
-    const std::string target = std::string(kRoot) + entry[0];
+    const std::string target = std::string(kRoot) + entry.directory;
     if (stat(target.c_str(), &info) != 0 || !S_ISDIR(info.st_mode)) {
       return target + " is not there";
     }
@@ -162,8 +170,9 @@ int Remove(const char* path, const struct stat*, int, FTW*) {
 // The root file system becomes "/", and what lay in memory before it is freed.
 bool EnterRoot() {
   for (const auto& entry : kKernelFileSystems) {
-    const std::string target = std::string(kRoot) + entry[0];
-    if (mount(entry[0], target.c_str(), nullptr, MS_MOVE, nullptr) != 0) {
+    const std::string target = std::string(kRoot) + entry.directory;
+    if (mount(entry.directory, target.c_str(), nullptr, MS_MOVE, nullptr) !=
+        0) {
       return false;
     }
   }
@@ -172,6 +181,13 @@ bool EnterRoot() {
   nftw("/", Remove, kOpen, FTW_DEPTH | FTW_MOUNT | FTW_PHYS);
   return mount(".", "/", nullptr, MS_MOVE, nullptr) == 0 && chroot(".") == 0 &&
          chdir("/") == 0;
+}
+
+// Goes on as `program`; returns only if that can't be executed.
+void Become(const char* program, char** arguments) {
+  std::string name = program;
+  arguments[0] = name.data();
+  execv(program, arguments);
 }
 
 }  // namespace
@@ -185,7 +201,7 @@ int main(int, char** argv) {
   if (!problem.empty()) {
     Say(problem + "; the initramfs finds the root file system");
     mounts.TakeBack();
-    execv(live_update::kOrdinaryInit, argv);
+    live_update::Become(live_update::kOrdinaryInit, argv);
     return 1;  // The kernel panics; VMs stay in preserved memory.
   }
   Say("the root file system is there after " +
@@ -194,6 +210,6 @@ int main(int, char** argv) {
                          .count()) +
       " ms, without the initramfs");
   if (!live_update::EnterRoot()) return 1;
-  execv(live_update::kHostInit, argv);
+  live_update::Become(live_update::kHostInit, argv);
   return 1;
 }

@@ -20,6 +20,8 @@ def test_by_itself(lab):
     # As the ordinary boot would have it.
     mounted = lab.host.sh("findmnt -no OPTIONS,SOURCE / ; findmnt -no OPTIONS,SOURCE /var/lib/host-update/ram")
     assert "noatime" in mounted and "/dev/vda" in mounted and "dax=always" in mounted, mounted
+    for folder in ("/proc", "/sys"):
+        assert "noexec" in lab.host.sh(f"findmnt -no OPTIONS {folder}")
     assert lab.host.sh("systemctl list-units --failed --no-legend --plain") == ""
 
 
