@@ -16,6 +16,7 @@
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "host_update/check.h"
+#include "host_update/early_root.h"
 #include "host_update/history.h"
 #include "host_update/identity.h"
 #include "host_update/journal.h"
@@ -88,6 +89,61 @@ TEST(LiveUpdateTest, TheNextKernelIsNamedBeforeAnyVmIsPaused) {
   };
   ASSERT_THAT(LiveUpdate(host.Request(), host.deps()).status, IsOk());
   EXPECT_EQ(expected, "6.1.0-57 #1 SMP Debian 6.1.176");
+}
+
+// A host whose root file system early-init can mount.
+void LetEarlyInitMount(FakeHost& host, const std::string& root) {
+  std::filesystem::create_directories(root + "/usr/lib/host-update");
+  std::ofstream(root + kEarlyInitPath) << "the program";
+  host.deps().paths.root = root;
+  host.deps().host_facts = [inner = host.deps().host_facts]() {
+    absl::StatusOr<HostFacts> facts = inner();
+    facts->early_restore_installed = true;
+    EarlySteps steps;
+    steps.identity.path = "/etc/machine-id";
+    steps.mounts = {{.type = "ext4", .device = "/dev/vda", .directory = "/"}};
+    facts->early_root = steps;
+    return facts;
+  };
+  host.deps().read_target =
+      [inner = host.deps().read_target](const loader::TargetRequest& request) {
+        loader::TargetKernel target = inner(request);
+        absl::StrAppend(&target.command_line, " ", request.first_boot);
+        return target;
+      };
+}
+
+TEST(LiveUpdateTest, EarlyInitIsStagedInFrontOfTheInitrd) {
+  FakeHost host;
+  const std::string root = ::testing::TempDir() + "/early_init_is_staged";
+  LetEarlyInitMount(host, root);
+  host.hypervisor().AddVm("vm1", VmState::kRunning, kMemory);
+  ASSERT_THAT(LiveUpdate(host.Request(), host.deps()).status, IsOk());
+  ASSERT_TRUE(host.kexec().staged().has_value());
+  EXPECT_THAT(host.kexec().staged()->command_line,
+              HasSubstr("rdinit=/host-update/early-init"));
+  EXPECT_GT(host.kexec().staged()->initrd_bytes, 0);
+
+  // Away between the check and the staging: an error before any pause.
+  FakeHost without;
+  LetEarlyInitMount(without, root);
+  std::filesystem::remove_all(root);
+  without.hypervisor().AddVm("vm1", VmState::kRunning, kMemory);
+  EXPECT_THAT(LiveUpdate(without.Request(), without.deps()).status,
+              StatusIs(absl::StatusCode::kNotFound, HasSubstr("early-init")));
+  EXPECT_EQ(without.hypervisor().vm("vm1").info.state, VmState::kRunning);
+  EXPECT_FALSE(without.kexec().staged().has_value());
+
+  FakeHost ordinary;
+  LetEarlyInitMount(ordinary, root);
+  UpdateRequest request = ordinary.Request();
+  request.early_root = false;
+  ordinary.hypervisor().AddVm("vm1", VmState::kRunning, kMemory);
+  ASSERT_THAT(LiveUpdate(request, ordinary.deps()).status, IsOk());
+  EXPECT_THAT(ordinary.kexec().staged()->command_line,
+              Not(HasSubstr("rdinit")));
+  EXPECT_EQ(ordinary.kexec().staged()->initrd_bytes, 0);
+  std::filesystem::remove_all(root);
 }
 
 TEST(LiveUpdateTest, AHostIsCheckedBeforeItHasPreservedMemory) {
