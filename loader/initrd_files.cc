@@ -18,9 +18,8 @@
 namespace live_update::loader {
 namespace {
 
-constexpr size_t kMaxPath = 4096;                  // The kernel's PATH_MAX.
-constexpr size_t kAlignment = 4;                   // Of names and contents.
-constexpr off_t kMaxInitrdBytes = off_t{2} << 30;  // As of target_kernel.cc.
+constexpr size_t kMaxPath = 4096;  // The kernel's PATH_MAX.
+constexpr size_t kAlignment = 4;   // Of names and contents.
 
 void Pad(std::string& archive) {
   archive.append((kAlignment - archive.size() % kAlignment) % kAlignment, '\0');
@@ -65,7 +64,7 @@ absl::Status CopyWhole(const UniqueFd& from, const UniqueFd& to) {
   if (fstat(from.get(), &info) != 0) {
     return absl::ErrnoToStatus(errno, "stat the initrd");
   }
-  if (info.st_size > kMaxInitrdBytes) {
+  if (info.st_size > static_cast<off_t>(kMaxInitrdBytes)) {
     return absl::ResourceExhaustedError(
         absl::StrCat("an initrd of ", info.st_size, " bytes"));
   }

@@ -12,6 +12,9 @@
 
 namespace live_update::loader {
 
+// A distribution's largest initrd has some 300 MiB.
+inline constexpr uint64_t kMaxInitrdBytes = uint64_t{2} << 30;
+
 struct InitrdFile {
   std::string path;   // "host-update/early-init"; folders first.
   uint32_t mode = 0;  // As of stat(2): type and permissions.

@@ -13,12 +13,10 @@
 #include "absl/strings/str_cat.h"
 #include "base/status_macros.h"
 #include "loader/command_line.h"
+#include "loader/initrd_files.h"
 
 namespace live_update::loader {
 namespace {
-
-// A distribution's largest initrd has some 300 MiB.
-constexpr uint64_t kMaxInitrdBytes = uint64_t{2} << 30;
 
 absl::StatusOr<UniqueFd> OpenFile(const std::string& path) {
   // O_NONBLOCK: a pipe must not hold the open up.
