@@ -66,15 +66,14 @@ std::vector<std::string> RefusedHooks(const std::string& hooks_dir) {
 }
 
 // Which way the first boot takes to its root file system.
-Finding EarlyRootFinding(const absl::StatusOr<EarlyRoot>& early) {
+Finding EarlyRootFinding(const absl::StatusOr<EarlySteps>& early) {
   Finding finding;
   finding.set_code("EARLY_ROOT");
   finding.set_severity(Finding::OK);
   finding.set_subject("target");
   finding.set_message(
       early.ok()
-          ? absl::StrCat("the first boot mounts ",
-                         early->steps.mounts.front().device,
+          ? absl::StrCat("the first boot mounts ", early->mounts.front().device,
                          " by itself, before the initramfs would")
           : absl::StrCat("the target's initramfs finds its root file system: ",
                          early.status().message()));
@@ -94,13 +93,13 @@ absl::StatusOr<CheckedHost> CheckHost(const UpdateRequest& request,
       deps.hypervisor->Versions(absl::Now() + deps.limits.versions);
   std::vector<ExaminedVm> examined = ExamineAll(checked.all_vms, deps);
   const bool has_target = !request.kernel_path.empty();
-  const absl::StatusOr<EarlyRoot> early =
+  const absl::StatusOr<EarlySteps> early =
       DecideEarlyRoot(request, checked.host);
   if (has_target) {
     std::string first_boot = FirstBootWords(request, checked.host);
     if (early.ok()) {
-      absl::StrAppend(&first_boot, " ", early->word);
-      checked.early_root = early->steps;
+      absl::StrAppend(&first_boot, " ", kEarlyRootWord);
+      checked.early_root = *early;
     }
     checked.target =
         deps.read_target({.kernel_path = request.kernel_path,

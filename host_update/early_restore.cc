@@ -64,8 +64,8 @@ std::string FirstBootWords(const UpdateRequest& request,
   return kFirstBootWords;
 }
 
-absl::StatusOr<EarlyRoot> DecideEarlyRoot(const UpdateRequest& request,
-                                          const HostFacts& host) {
+absl::StatusOr<EarlySteps> DecideEarlyRoot(const UpdateRequest& request,
+                                           const HostFacts& host) {
   if (!request.early_root || FirstBootWords(request, host).empty()) {
     return absl::FailedPreconditionError("it is not asked for");
   }
@@ -81,9 +81,7 @@ absl::StatusOr<EarlyRoot> DecideEarlyRoot(const UpdateRequest& request,
           absl::StrCat("the command line has ", found->word));
     }
   }
-  LU_ASSIGN_OR_RETURN(EarlySteps steps, host.early_root);
-  return EarlyRoot{.steps = std::move(steps),
-                   .word = absl::StrCat("rdinit=/", kEarlyInitInInitrd)};
+  return host.early_root;
 }
 
 absl::StatusOr<UniqueFd> WithEarlyInit(const UniqueFd& initrd,

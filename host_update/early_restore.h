@@ -23,16 +23,14 @@ namespace live_update {
 // names another target or masks the restore.
 std::string FirstBootWords(const UpdateRequest& request, const HostFacts& host);
 
-// What of the first boot's way to its root file system is early-init's
-// (early_init/early_init.cc): the steps, with the word of the command line that
-// starts it in place of the target's own initramfs. Why it is not its own:
-// kFailedPrecondition with the reason.
-struct EarlyRoot {
-  EarlySteps steps;
-  std::string word;
-};
-absl::StatusOr<EarlyRoot> DecideEarlyRoot(const UpdateRequest& request,
-                                          const HostFacts& host);
+// The word of the command line that starts early-init
+// (early_init/early_init.cc) in place of the target's own initramfs.
+inline constexpr char kEarlyRootWord[] = "rdinit=/host-update/early-init";
+
+// The steps by which early-init brings the first boot to its root file system.
+// kFailedPrecondition: the initramfs does that, with the reason.
+absl::StatusOr<EarlySteps> DecideEarlyRoot(const UpdateRequest& request,
+                                           const HostFacts& host);
 
 // The target's initrd with early-init and `steps` in front. The caller owns it.
 absl::StatusOr<UniqueFd> WithEarlyInit(const UniqueFd& initrd,

@@ -75,10 +75,11 @@ TEST(DecideEarlyRootTest, TakesTheStepsOfThisKernel) {
   UpdateRequest request;
   request.initrd_path = "/boot/initrd.img-6.1.0-56-cloud-amd64";
   ASSERT_OK_AND_ASSIGN(
-      const EarlyRoot early,
+      const EarlySteps early,
       DecideEarlyRoot(request, HostWithEarlyRoot("root=/dev/vda rw")));
-  EXPECT_EQ(early.word, "rdinit=/host-update/early-init");
-  EXPECT_EQ(early.steps.mounts.size(), 1);
+  EXPECT_STREQ(kEarlyRootWord, "rdinit=/host-update/early-init");
+  EXPECT_EQ(kEarlyRootWord, std::string("rdinit=/") + kEarlyInitInInitrd);
+  EXPECT_EQ(early.mounts.size(), 1);
 }
 
 TEST(DecideEarlyRootTest, LeavesToTheInitramfsWhatItIsAskedFor) {
