@@ -27,7 +27,7 @@
 namespace live_update::testing {
 namespace {
 
-constexpr absl::Duration kShort = absl::Milliseconds(60);
+constexpr absl::Duration kShort = absl::Milliseconds(150);
 constexpr absl::Duration kSync = absl::Milliseconds(500);
 constexpr char kOther[] = "other";  // The VM that is not carried in place.
 
@@ -111,11 +111,10 @@ class Run {
     // Only what is to be waited for in vain is short: this machine may be busy.
     TimeLimits& limits = host_->deps().limits;
     const FaultPoint point = sweep_case.fault.point;
-    if (sweep_case.fault.action == FaultAction::kStall) {
-      limits.pause = limits.save = limits.resume = limits.restore = kShort;
-    }
     if (point == FaultPoint::kFlush || point == FaultPoint::kSeal) {
       limits.sync = kSync;
+    } else if (sweep_case.fault.action == FaultAction::kStall) {
+      limits.pause = limits.save = limits.resume = limits.restore = kShort;
     }
     if (sweep_case.fault.action == FaultAction::kStall &&
         point == FaultPoint::kAnnounceVm) {
