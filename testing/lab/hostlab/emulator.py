@@ -45,12 +45,12 @@ class Emulator:
     """Starts with the constructor, ends with `stop`, with this process, or by itself when the host powers off.
 
     `disks` are (path, format) pairs, in the host /dev/vda, /dev/vdb, …; `forwards` are (local port, address, port)
-    triples into the emulated network. With `saved`, a state of the first disk made by `save_state`, it goes on from
+    triples into the emulated network, `options` more of QEMU's. With `saved`, a state of the first disk made by `save_state`, it goes on from
     there in place of booting. The serial console goes line by line to `console`, each line with this machine's seconds
     since the start.
     """
 
-    def __init__(self, folder, kernel, ram, disks, console, forwards, command_line, saved=None):
+    def __init__(self, folder, kernel, ram, disks, console, forwards, command_line, saved=None, options=()):
         self.folder = pathlib.Path(folder)
         self.agent_path = self.folder / "agent.sock"
         self.qmp_path = self.folder / "qmp.sock"
@@ -67,7 +67,7 @@ class Emulator:
             "-chardev", f"socket,id=agent,path={self.agent_path},server=on,wait=off",
             "-device", "virtserialport,chardev=agent,name=org.qemu.guest_agent.0",
             "-qmp", f"unix:{self.qmp_path},server=on,wait=off",
-            "-serial", "stdio", "-device", "virtio-rng-pci",
+            "-serial", "stdio", "-device", "virtio-rng-pci", *options,
         ]
         for number, (path, kind) in enumerate(disks):
             readonly = ",readonly=on" if kind == "raw" else ",cache=unsafe"

@@ -5,6 +5,7 @@ import dataclasses
 
 from hostlab import image as host_image
 from hostlab import kernel as built_kernels
+from hostlab import wdat
 from hostlab.emulator import COMMAND_LINE
 from hostlab.image import Kernel
 
@@ -26,12 +27,13 @@ class Flavor:
     ram_source: str     # Of libvirt's <memoryBacking>.
     confined: bool = False  # libvirt confines each QEMU by AppArmor, and the kernel says what that denied.
     ram: str = "6G"           # On q35 2 GiB of it lie below 4 GiB, the rest from there on.
+    watchdog: bytes = b""     # The firmware's table of it (wdat.py), if it has one.
     preserved: str = "2G!4G"  # The range of it that no kernel uses, as memmap= has it.
 
     @property
     def command_line(self):
         return " ".join(filter(None, (COMMAND_LINE, f"memmap={self.preserved}", CONFINED if self.confined else UNCONFINED,
-                                      self.words)))
+                                      self.words, wdat.WORDS if self.watchdog else "")))
 
 
 def get(name):
@@ -47,6 +49,11 @@ def _dax():
 def confined(flavor):
     """The same host with AppArmor, as Debian has it."""
     return dataclasses.replace(flavor, confined=True)
+
+
+def watched(flavor):
+    """The same host with a hardware watchdog."""
+    return dataclasses.replace(flavor, watchdog=wdat.table())
 
 
 def sized(flavor, ram, preserved):

@@ -14,6 +14,7 @@ import time
 
 from hostlab import guests as lab_guests
 from hostlab import image as host_image
+from hostlab import wdat
 from hostlab.agent import Agent, AgentError
 from hostlab.deadline import LabTimeout, wait_until
 from hostlab.emulator import PAYLOAD, Emulator, free_port
@@ -49,7 +50,8 @@ class Host:
             self.emulator = Emulator(
                 self.folder, flavor.older, flavor.ram,
                 [(self.disk, "qcow2"), (_payload_disk(payload, flavor, self.folder), "raw")],
-                self.logs / "host-console.log", [(self.echo_port, ECHO_ADDRESS, ECHO_PORT)], flavor.command_line, saved)
+                self.logs / "host-console.log", [(self.echo_port, ECHO_ADDRESS, ECHO_PORT)], flavor.command_line, saved,
+                wdat.options(self.folder, flavor.watchdog) if flavor.watchdog else [])
             self.agent = Agent(self.emulator.agent_path)
             self.wait_for_boot()
             if saved:

@@ -56,12 +56,14 @@ def logs(request, flavor):
 
 @pytest.fixture(scope="module")
 def lab(request, payload, logs, flavor):
-    """One for all tests of a module; with its GUESTS and SIZE, if it has other than the usual ones, and CONFINED if it says so."""
+    """One for all tests of a module; with its GUESTS and SIZE, if it has other than the usual ones, and CONFINED or with a WATCHDOG if it says so."""
     options = request.config.getoption
     guests = foreign.from_options(options("--guest-kernel"), options("--guest-initrd"), options("--domain"))
     own = getattr(request.module, "GUESTS", THREE)
     if getattr(request.module, "CONFINED", False):
         flavor = flavors.confined(flavor)
+    if getattr(request.module, "WATCHDOG", False):
+        flavor = flavors.watched(flavor)
     flavor = flavors.sized(flavor, **getattr(request.module, "SIZE", {"ram": flavor.ram, "preserved": flavor.preserved}))
     with running_lab(logs, payload, flavor, guests, own) as lab:
         yield lab
