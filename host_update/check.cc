@@ -12,6 +12,7 @@
 #include "host_update/backend.h"
 #include "host_update/direct_jump.h"
 #include "host_update/early_restore.h"
+#include "host_update/hardware_watchdog.h"
 #include "host_update/hooks.h"
 #include "host_update/journal.h"
 #include "host_update/parallel.h"
@@ -95,11 +96,16 @@ absl::StatusOr<CheckedHost> CheckHost(const UpdateRequest& request,
   const bool has_target = !request.kernel_path.empty();
   const absl::StatusOr<EarlySteps> early =
       DecideEarlyRoot(request, checked.host);
+  checked.watchdog = LookAtHardwareWatchdog(request, deps);
   if (has_target) {
     std::string first_boot = FirstBootWords(request, checked.host);
     if (early.ok()) {
       absl::StrAppend(&first_boot, " ", kEarlyRootWord);
       checked.early_root = *early;
+    }
+    // An ordinary boot loads all drivers.
+    if (!first_boot.empty() && checked.watchdog.ok()) {
+      absl::StrAppend(&first_boot, HardwareWatchdogWords(*checked.watchdog));
     }
     checked.target =
         deps.read_target({.kernel_path = request.kernel_path,
@@ -139,9 +145,12 @@ absl::StatusOr<CheckedHost> CheckHost(const UpdateRequest& request,
        .state_area_bytes = StateAreaBytesFor(CountActive(checked.all_vms),
                                              request.state_bytes_per_vm)},
       checked.report);
-  if (std::optional<Finding> rescue = CheckRescue(request, checked, deps)) {
-    if (rescue->severity() == Finding::ERROR) checked.report.set_go(false);
-    *checked.report.add_findings() = *std::move(rescue);
+  for (const std::optional<Finding>& finding :
+       {CheckRescue(request, checked, deps),
+        CheckHardwareWatchdog(request, checked.watchdog, checked.target)}) {
+    if (!finding.has_value()) continue;
+    if (finding->severity() == Finding::ERROR) checked.report.set_go(false);
+    *checked.report.add_findings() = *finding;
   }
   absl::flat_hash_set<std::string> in_place;
   for (const VmWay& way : checked.ways) {

@@ -15,6 +15,7 @@
 #include "host_update/policy.h"
 #include "host_update/preflight.h"
 #include "host_update/report/report.pb.h"
+#include "host_update/watchdog_device.h"
 #include "host_update/ways.h"
 #include "loader/kexec.h"
 #include "loader/target_kernel.h"
@@ -36,6 +37,8 @@ struct UpdateRequest {
   bool early_root = true;  // … without the target's initramfs, if that can be.
   bool rescue = false;  // A crash of the new kernel leads back into this one.
   double rescue_watchdog_s = 360;   // So does a hang for so long; 0: not.
+  std::string watchdog;             // Guards the jump; empty: none.
+  double watchdog_timeout_s = 480;  // Until it resets the host.
   bool prepare_only = false;        // Take all back once VMs could be paused.
   bool leave_guest_clocks = false;  // Guests' wall clocks are not set.
   WayByVm ways;                     // Go before metadata and policy file.
@@ -51,6 +54,7 @@ struct CheckedHost {
   std::vector<VmWay> ways;      // Of all that are not off.
   loader::TargetKernel target;  // Meaningful if a kernel was asked for.
   std::optional<loader::DirectEntry> direct_jump;  // Unset: kexec_file_load.
+  absl::StatusOr<WatchdogFacts> watchdog = absl::NotFoundError("none");
   std::optional<EarlySteps> early_root;  // Unset: the initramfs finds the root.
 };
 

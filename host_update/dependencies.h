@@ -16,6 +16,7 @@
 #include "host_update/hypervisor.h"
 #include "host_update/phase.h"
 #include "host_update/preflight.h"
+#include "host_update/watchdog_device.h"
 #include "loader/crash_kexec.h"
 #include "loader/kexec.h"
 #include "loader/target_kernel.h"
@@ -77,6 +78,7 @@ struct Dependencies {
   PreservedMemory* memory = nullptr;
   loader::Kexec* kexec = nullptr;
   loader::CrashKexec* crash_kexec = nullptr;  // Null: no rescue can be armed.
+  WatchdogDevice* watchdog = nullptr;         // Null: none can guard an update.
   Clock* clock = nullptr;
   std::function<absl::StatusOr<HostFacts>()> host_facts;
   std::function<loader::TargetKernel(const loader::TargetRequest&)> read_target;

@@ -12,6 +12,7 @@
 #include "base/status_macros.h"
 #include "host_update/bounded_sync.h"
 #include "host_update/guests.h"
+#include "host_update/hardware_watchdog.h"
 #include "host_update/hooks.h"
 #include "host_update/identity.h"
 #include "host_update/journal.h"
@@ -72,6 +73,7 @@ absl::Status HandOver(PreparedUpdate& update, Journal& journal,
       Commit(update, phases.started(), phases.spans(), journal, deps));
 
   LU_RETURN_IF_ERROR(phases.Enter(Phase::kJump));
+  LU_RETURN_IF_ERROR(StartHardwareWatchdog(deps));
   return Annotate(deps.kexec->Jump(), "jump into the staged kernel");
 }
 

@@ -48,6 +48,7 @@ std::string HashOf(const UpdateRequest& request, const CheckedHost& checked,
     parts.push_back(GivenUpBy(*checked.direct_jump));
   }
   if (request.rescue) parts.emplace_back("rescue");
+  if (!request.watchdog.empty()) parts.push_back(request.watchdog);
   std::vector<std::string> vms;
   for (const VmWay& vm : checked.ways) {
     vms.push_back(absl::StrCat(vm.info.ref.uuid, " ", vm.info.ref.name, " ",

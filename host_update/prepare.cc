@@ -10,6 +10,7 @@
 #include "base/status_macros.h"
 #include "host_update/bounded_sync.h"
 #include "host_update/early_restore.h"
+#include "host_update/hardware_watchdog.h"
 #include "host_update/identity.h"
 #include "host_update/rescue.h"
 
@@ -122,6 +123,7 @@ absl::StatusOr<PreparedUpdate> Prepare(const UpdateRequest& request,
     update.vms.push_back(*std::move(vm));
   }
   LU_RETURN_IF_ERROR(NoteRescueKernel(request, checked, deps));
+  LU_RETURN_IF_ERROR(NoteHardwareWatchdog(request, checked.watchdog, deps));
   LU_RETURN_IF_ERROR(Stage(checked, deps));
   // Writes most of what the sync in the blackout would have to write.
   LU_RETURN_IF_ERROR(BoundedSync(deps.sync).Wait(deps.limits.sync));

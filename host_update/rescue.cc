@@ -19,6 +19,7 @@
 #include "base/status_macros.h"
 #include "base/unique_fd.h"
 #include "host_update/early_restore.h"
+#include "host_update/hardware_watchdog.h"
 #include "host_update/rescue.pb.h"
 #include "host_update/rescue_watchdog.h"
 #include "loader/command_line.h"
@@ -88,8 +89,8 @@ RescueKernel RunningKernel(const HostFacts& host) {
 
 // How the host was booted, as it would be after a crash of `target`.
 absl::StatusOr<std::string> RescueCommandLine(const UpdateRequest& request,
-                                              const HostFacts& host,
-                                              const std::string& target) {
+                                              const CheckedHost& checked) {
+  const HostFacts& host = checked.host;
   LU_ASSIGN_OR_RETURN(const loader::CommandLine running,
                       loader::OrdinaryWords(host.command_line));
   std::vector<std::string> words;
@@ -98,9 +99,12 @@ absl::StatusOr<std::string> RescueCommandLine(const UpdateRequest& request,
   }
   UpdateRequest as_it_was;
   as_it_was.early_restore = request.early_restore;
-  const std::string early = FirstBootWords(as_it_was, host);
-  const std::string rescue =
-      absl::StrCat(kCrashWords, " ", kRescueWord, "=", target);
+  std::string early = FirstBootWords(as_it_was, host);
+  if (!early.empty() && checked.watchdog.ok()) {
+    absl::StrAppend(&early, HardwareWatchdogWords(*checked.watchdog));
+  }
+  const std::string rescue = absl::StrCat(kCrashWords, " ", kRescueWord, "=",
+                                          checked.target.release());
   const std::string line = absl::StrJoin(words, " ");
   // The words of a first boot belong together.
   return early.empty() ? loader::TargetCommandLine(line, rescue)
@@ -269,9 +273,8 @@ absl::Status NoteRescueKernel(const UpdateRequest& request,
   }
   RescueKernel kernel = RunningKernel(checked.host);
   kernel.set_watchdog_s(request.rescue_watchdog_s);
-  LU_ASSIGN_OR_RETURN(
-      *kernel.mutable_command_line(),
-      RescueCommandLine(request, checked.host, checked.target.release()));
+  LU_ASSIGN_OR_RETURN(*kernel.mutable_command_line(),
+                      RescueCommandLine(request, checked));
   return Annotate(
       WriteFileAtomically(NotePath(deps.paths), kernel.SerializeAsString()),
       "note the rescue kernel");

@@ -24,6 +24,7 @@
 #include "host_update/clock.h"
 #include "host_update/early_restore.h"
 #include "host_update/guests.h"
+#include "host_update/hardware_watchdog.h"
 #include "host_update/history.h"
 #include "host_update/hooks.h"
 #include "host_update/identity.h"
@@ -198,7 +199,7 @@ void RestoreVms(const std::vector<std::pair<int, IncomingVm>>& vms,
     VmReport& vm_report = *report.mutable_vms(vms[i].first);
     const double start = span_clock.Now();
     (void)RestoreVm(vms[i].second, incoming, deps, vm_report);
-    FeedRescue(deps);
+    FeedWatchdogs(deps);
     const double end = span_clock.Now();
     vm_report.set_restore_s(end - start);
     if (vm_report.result() != VmReport::RESTORED) return;
@@ -342,7 +343,7 @@ absl::StatusOr<UpdateReport> RestoreAll(const ClockSample& first_line,
 
   const double restore_start = span_clock.Now();
   LU_RETURN_IF_ERROR(deps.entered(Phase::kRestore));
-  FeedRescue(deps);
+  FeedWatchdogs(deps);
   auto vms = ReadVms(*reader, report);
   std::stable_sort(vms.begin(), vms.end(), [](const auto& a, const auto& b) {
     return a.second.record.restore_priority() >
@@ -358,6 +359,9 @@ absl::StatusOr<UpdateReport> RestoreAll(const ClockSample& first_line,
   GuestsWaking guests(vms, report, deps);
   SettleVms(vms, **incoming, span_clock, deps, report);
   GiveRescueUp(deps);
+  if (absl::Status status = StopHardwareWatchdog(deps); !status.ok()) {
+    LogError(status.message());
+  }
   if (absl::Status status = LetBootGoOn(deps.paths); !status.ok()) {
     LogWarning(status.message());  // A timer does the same, later.
   }

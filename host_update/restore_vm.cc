@@ -16,6 +16,7 @@
 #include "base/log.h"
 #include "base/status_macros.h"
 #include "host_update/deadline_call.h"
+#include "host_update/hardware_watchdog.h"
 #include "host_update/policy.h"
 #include "host_update/rescue.h"
 #include "state_preserve/auxiliary_ram.h"
@@ -289,11 +290,11 @@ absl::Status TryRestore(const IncomingVm& vm, IncomingPreservation& incoming,
   deps.hypervisor->EndAbandonedRestore(
       {.name = vm.record.name(), .uuid = vm.record.uuid()},
       absl::Now() + deps.limits.restore);
-  FeedRescue(deps);
+  FeedWatchdogs(deps);
   LU_ASSIGN_OR_RETURN(const Earlier earlier,
                       FindEarlierRestore(vm, incoming, deps));
   if (earlier == Earlier::kRestoredAndReleased) return absl::OkStatus();
-  FeedRescue(deps);
+  FeedWatchdogs(deps);
   if (earlier == Earlier::kNothing) {
     LU_RETURN_IF_ERROR(CheckNeverResumed(vm, incoming, report));
   }
@@ -303,7 +304,7 @@ absl::Status TryRestore(const IncomingVm& vm, IncomingPreservation& incoming,
   if (vm.ram_digests.has_value() &&
       deps.handover.verify_ram != RamCoverage::kNone) {
     LU_RETURN_IF_ERROR(CompareRam(vm, restorable, deps.limits.restore, report));
-    FeedRescue(deps);
+    FeedWatchdogs(deps);
   }
   return Start(vm, std::move(restorable), incoming, deps, report);
 }
@@ -322,12 +323,17 @@ absl::Status RestoreOrRetry(const IncomingVm& vm,
   const absl::Status back = RetryWhileUnavailable(
       until, [&] { return deps.hypervisor->List(until).status(); });
   if (!back.ok()) return first;
-  FeedRescue(deps);
+  FeedWatchdogs(deps);
   report = before;
   return TryRestore(vm, incoming, deps, report);
 }
 
 }  // namespace
+
+void FeedWatchdogs(const Dependencies& deps) {
+  FeedRescue(deps);
+  FeedHardwareWatchdog(deps);
+}
 
 absl::Status RestoreVm(const IncomingVm& vm, IncomingPreservation& incoming,
                        const Dependencies& deps, VmReport& report) {

@@ -25,6 +25,9 @@ absl::Status RestoreVm(const IncomingVm& vm, IncomingPreservation& incoming,
 void SettleVm(const IncomingVm& vm, IncomingPreservation& incoming,
               const Dependencies& deps, VmReport& report);
 
+// Called whenever a restore got on: no watchdog takes it for hung.
+void FeedWatchdogs(const Dependencies& deps);
+
 // Puts the next step of a VM that is not restored right if nothing of it is
 // kept any more, as when the keeper of luo sessions was killed: there is
 // nothing to retry or to discard then. To be asked last. If it can't be found

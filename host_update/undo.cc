@@ -10,6 +10,7 @@
 #include "base/status_macros.h"
 #include "host_update/deadline_call.h"
 #include "host_update/guests.h"
+#include "host_update/hardware_watchdog.h"
 #include "host_update/hooks.h"
 #include "host_update/journal.h"
 #include "host_update/parallel.h"
@@ -88,6 +89,9 @@ UndoResult UndoUpdate(const Journal& journal, const Dependencies& deps) {
     if (absl::Status status = DisarmRescue(deps); !status.ok()) {
       result.left_over.push_back(
           absl::StrCat("rescue kernel: ", status.message()));
+    }
+    if (absl::Status status = StopHardwareWatchdog(deps); !status.ok()) {
+      result.left_over.emplace_back(status.message());
     }
     if (absl::Status status = deps.kexec->Unstage(); !status.ok()) {
       result.left_over.push_back(absl::StrCat(

@@ -139,6 +139,21 @@ std::variant<Options, int> ParseOptions(int argc, char** argv) {
       ->check(CLI::IsMember({"0"}) | CLI::Range(30.0, 86400.0))
       ->type_name("SECONDS")
       ->capture_default_str();
+  app.add_option("--watchdog", options.request.watchdog,
+                 "Hardware watchdog that resets the host should the new kernel "
+                 "hang before VMs run in it")
+      ->check(CLI::Validator(
+          [](const std::string& path) {
+            return path.rfind("/dev/watchdog", 0) == 0
+                       ? ""
+                       : "it has to be one of /dev/watchdog*";
+          },
+          "DEVICE"));
+  app.add_option("--watchdog-timeout", options.request.watchdog_timeout_s,
+                 "With --watchdog: after so long without a step of the update")
+      ->check(CLI::Range(30.0, 3600.0))
+      ->type_name("SECONDS")
+      ->capture_default_str();
   app.add_option("--connect", options.connect_uri, "libvirt's URI")
       ->capture_default_str();
 

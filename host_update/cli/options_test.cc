@@ -26,6 +26,22 @@ std::variant<Options, int> Parse(std::vector<std::string> words) {
   return ParseOptions(static_cast<int>(arguments.size()), arguments.data());
 }
 
+TEST(WatchdogOptionTest, IsADeviceOfThatName) {
+  const auto options = Parse(
+      {"check", "--watchdog", "/dev/watchdog1", "--watchdog-timeout", "600"});
+  ASSERT_TRUE(std::holds_alternative<Options>(options));
+  EXPECT_EQ(std::get<Options>(options).request.watchdog, "/dev/watchdog1");
+  EXPECT_EQ(std::get<Options>(options).request.watchdog_timeout_s, 600);
+  EXPECT_EQ(std::get<Options>(Parse({"check"})).request.watchdog, "");
+  ::testing::internal::CaptureStderr();
+  EXPECT_TRUE(
+      std::holds_alternative<int>(Parse({"check", "--watchdog", "/dev/sda"})));
+  EXPECT_TRUE(
+      std::holds_alternative<int>(Parse({"check", "--watchdog-timeout", "5"})));
+  EXPECT_THAT(::testing::internal::GetCapturedStderr(),
+              HasSubstr("/dev/watchdog*"));
+}
+
 TEST(OverrideOptionTest, MayBeGivenMoreThanOnce) {
   const auto options =
       Parse({"check", "--override=BLOCK_JOB", "--override", "TARGET_KVM"});

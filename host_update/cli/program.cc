@@ -10,6 +10,7 @@
 #include <utility>
 #include <variant>
 
+#include "absl/cleanup/cleanup.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
 #include "base/log.h"
@@ -23,6 +24,7 @@
 #include "host_update/cli/options.h"
 #include "host_update/cli/output.h"
 #include "host_update/clock.h"
+#include "host_update/hardware_watchdog.h"
 #include "host_update/host_facts.h"
 #include "host_update/libvirt/libvirt_hypervisor.h"
 #include "host_update/policy.h"
@@ -123,6 +125,15 @@ ExitCode Run(const Options& options, const ClockSample& first_line,
   Dependencies deps;
   deps.clock = &clock;
   deps.limits = options.limits;
+  LinuxWatchdogDevice watchdog;
+  deps.watchdog = &watchdog;
+  // A restore that comes to an end, whichever, does not hang.
+  const absl::Cleanup stop_watchdog = [&options, &deps] {
+    if (!RestoresVms(options)) return;
+    const absl::Status status = StopHardwareWatchdog(deps);
+    if (!status.ok()) LogError(status.message());
+  };
+  if (RestoresVms(options)) FeedHardwareWatchdog(deps);
   deps.sync = [] { sync(); };
   deps.entered = [&output](Phase phase) {
     output.Entered(phase);
