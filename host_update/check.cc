@@ -1,6 +1,5 @@
 #include "host_update/check.h"
 
-#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -16,6 +15,7 @@
 #include "host_update/hooks.h"
 #include "host_update/journal.h"
 #include "host_update/parallel.h"
+#include "host_update/preflight_findings.h"
 #include "host_update/prepare.h"
 #include "host_update/rescue.h"
 #include "host_update/unrestored.h"
@@ -145,13 +145,10 @@ absl::StatusOr<CheckedHost> CheckHost(const UpdateRequest& request,
        .state_area_bytes = StateAreaBytesFor(CountActive(checked.all_vms),
                                              request.state_bytes_per_vm)},
       checked.report);
-  for (const std::optional<Finding>& finding :
-       {CheckRescue(request, checked, deps),
-        CheckHardwareWatchdog(request, checked.watchdog, checked.target)}) {
-    if (!finding.has_value()) continue;
-    if (finding->severity() == Finding::ERROR) checked.report.set_go(false);
-    *checked.report.add_findings() = *finding;
-  }
+  Findings findings("host", &checked.report);
+  CheckRescue(request, checked, deps, findings);
+  CheckHardwareWatchdog(request, checked.watchdog, checked.target, findings);
+  SetGo(&checked.report);
   absl::flat_hash_set<std::string> in_place;
   for (const VmWay& way : checked.ways) {
     if (way.way == Policy::IN_PLACE) in_place.insert(way.info.ref.uuid);

@@ -16,6 +16,7 @@
 #include "absl/strings/str_join.h"
 #include "absl/strings/string_view.h"
 #include "base/status_macros.h"
+#include "host_update/driver_modules.h"
 #include "host_update/preserved_mount.h"
 
 namespace live_update {
@@ -51,14 +52,6 @@ struct Device {
   std::vector<std::string> modules;  // Outermost first.
 };
 
-// The module that drives `folder` of /sys; "" if none does.
-std::string ModuleOf(const std::filesystem::path& folder) {
-  std::error_code none;
-  const auto module =
-      std::filesystem::canonical(folder / "driver/module", none);
-  return none ? "" : module.filename().string();
-}
-
 absl::StatusOr<Device> FindDevice(const std::string& root, const Mount& mount) {
   std::error_code error;
   const auto folder = std::filesystem::canonical(
@@ -79,12 +72,7 @@ absl::StatusOr<Device> FindDevice(const std::string& root, const Mount& mount) {
         absl::StrCat(mount.mount_point, " is on ", device.name,
                      ", which has no driver of its own"));
   }
-  for (auto at = folder; at.string() != devices; at = at.parent_path()) {
-    const std::string module = ModuleOf(at);
-    if (!module.empty()) {
-      device.modules.insert(device.modules.begin(), module);
-    }
-  }
+  device.modules = DriverModules(root, folder);
   return device;
 }
 

@@ -1,6 +1,5 @@
 #include "host_update/hardware_watchdog.h"
 
-#include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
@@ -13,6 +12,7 @@
 namespace live_update {
 namespace {
 
+constexpr char kFinding[] = "UPDATE_WATCHDOG";
 constexpr uint64_t kMaxNoteBytes = 4096;
 
 std::string NotePath(const Paths& paths) {
@@ -36,17 +36,6 @@ absl::Status StartOrFeed(const WatchdogNote& note, const Dependencies& deps) {
   LU_ASSIGN_OR_RETURN(const std::string path,
                       deps.watchdog->Find(note.identity()));
   return deps.watchdog->StartOrFeed(path, absl::Seconds(note.timeout_s()));
-}
-
-Finding MakeFinding(Finding::Severity severity, std::string message,
-                    std::string remedy) {
-  Finding finding;
-  finding.set_code("UPDATE_WATCHDOG");
-  finding.set_severity(severity);
-  finding.set_subject("host");
-  finding.set_message(std::move(message));
-  finding.set_remedy(std::move(remedy));
-  return finding;
 }
 
 // The first of its modules that the target does not have; "" if it has all.
@@ -77,14 +66,14 @@ std::string HardwareWatchdogWords(const WatchdogFacts& facts) {
                             absl::StrJoin(facts.modules, ","));
 }
 
-std::optional<Finding> CheckHardwareWatchdog(
-    const UpdateRequest& request, const absl::StatusOr<WatchdogFacts>& facts,
-    const loader::TargetKernel& target) {
-  if (request.watchdog.empty()) return std::nullopt;
+void CheckHardwareWatchdog(const UpdateRequest& request,
+                           const absl::StatusOr<WatchdogFacts>& facts,
+                           const loader::TargetKernel& target,
+                           Findings& findings) {
+  if (request.watchdog.empty()) return;
   const std::string off = "take `watchdog =` out of /etc/host-update.conf";
-  const auto refuse = [&off](std::string message, absl::string_view remedy) {
-    return MakeFinding(Finding::ERROR, std::move(message),
-                       absl::StrCat(remedy, ", or ", off));
+  const auto refuse = [&](absl::string_view message, absl::string_view remedy) {
+    findings.Error(kFinding, message, absl::StrCat(remedy, ", or ", off));
   };
   if (!facts.ok()) {
     return refuse(absl::StrCat("no watchdog ", request.watchdog, ": ",
@@ -135,16 +124,15 @@ std::optional<Finding> CheckHardwareWatchdog(
           "install it");
     }
   }
-  return MakeFinding(
-      Finding::OK,
+  return findings.Ok(
+      kFinding,
       absl::StrCat("should the new kernel hang before VMs run, ", name,
                    " resets the host ", request.watchdog_timeout_s,
                    " s after the jump; ",
                    request.backend == "dax"
                        ? "the next boot restores VMs if the firmware leaves "
                          "their memory as it is"
-                       : "what was preserved is lost then"),
-      "");
+                       : "what was preserved is lost then"));
 }
 
 absl::Status NoteHardwareWatchdog(const UpdateRequest& request,

@@ -13,14 +13,13 @@
 #ifndef HOST_UPDATE_HARDWARE_WATCHDOG_H_
 #define HOST_UPDATE_HARDWARE_WATCHDOG_H_
 
-#include <optional>
 #include <string>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "host_update/check.h"
 #include "host_update/dependencies.h"
-#include "host_update/report/report.pb.h"
+#include "host_update/preflight_findings.h"
 #include "host_update/watchdog_device.h"
 
 namespace live_update {
@@ -34,9 +33,10 @@ absl::StatusOr<WatchdogFacts> LookAtHardwareWatchdog(
 std::string HardwareWatchdogWords(const WatchdogFacts& facts);
 
 // The finding "UPDATE_WATCHDOG"; none if none is asked for.
-std::optional<Finding> CheckHardwareWatchdog(
-    const UpdateRequest& request, const absl::StatusOr<WatchdogFacts>& facts,
-    const loader::TargetKernel& target);
+void CheckHardwareWatchdog(const UpdateRequest& request,
+                           const absl::StatusOr<WatchdogFacts>& facts,
+                           const loader::TargetKernel& target,
+                           Findings& findings);
 
 // Without a watchdog in `request` it removes what an earlier update may have
 // noted.

@@ -1,5 +1,4 @@
-// How the parts of preflight write their findings. Only preflight*.cc and
-// ways.cc use it.
+// How the parts of a check write their findings.
 
 #ifndef HOST_UPDATE_PREFLIGHT_FINDINGS_H_
 #define HOST_UPDATE_PREFLIGHT_FINDINGS_H_

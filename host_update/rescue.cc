@@ -7,7 +7,6 @@
 #include <algorithm>
 #include <cerrno>
 #include <string>
-#include <utility>
 #include <vector>
 
 #include "absl/strings/ascii.h"
@@ -27,6 +26,7 @@
 namespace live_update {
 namespace {
 
+constexpr char kFinding[] = "RESCUE";
 constexpr uint64_t kMaxNoteBytes = 1 << 16;
 constexpr uint64_t kMaxSettingBytes = 64;
 constexpr mode_t kRunDirMode = 0711;  // Of packaging/systemd/*.tmpfiles.
@@ -187,17 +187,6 @@ void StartWatchdog(const RescueKernel& kernel, const Paths& paths,
   }
 }
 
-Finding MakeFinding(Finding::Severity severity, std::string message,
-                    std::string remedy) {
-  Finding finding;
-  finding.set_code("RESCUE");
-  finding.set_severity(severity);
-  finding.set_subject("host");
-  finding.set_message(std::move(message));
-  finding.set_remedy(std::move(remedy));
-  return finding;
-}
-
 // A crashkernel= that would do.
 std::string RoomNeeded(const HostFacts& host) {
   uint64_t bytes = kLeastReservedBytes;
@@ -209,24 +198,23 @@ std::string RoomNeeded(const HostFacts& host) {
 
 }  // namespace
 
-std::optional<Finding> CheckRescue(const UpdateRequest& request,
-                                   const CheckedHost& checked,
-                                   const Dependencies& deps) {
+void CheckRescue(const UpdateRequest& request, const CheckedHost& checked,
+                 const Dependencies& deps, Findings& findings) {
   const HostFacts& host = checked.host;
   if (const std::string crashed = ValueOf(host.command_line, kRescueWord);
       !crashed.empty()) {
-    return MakeFinding(
-        Finding::ERROR,
+    return findings.Error(
+        kFinding,
         absl::StrCat("this host runs in a rescue kernel, since ", crashed,
                      " crashed: it knows no memory but what crashkernel= had "
                      "set aside, and would hand that down to the next kernel"),
         "move or shut down the VMs, then reboot the host cold");
   }
-  if (!request.rescue) return std::nullopt;
+  if (!request.rescue) return;
   const std::string off = "`rescue = off` in /etc/host-update.conf";
   if (request.backend != "dax") {
-    return MakeFinding(
-        Finding::WARNING,
+    return findings.Warning(
+        kFinding,
         absl::StrCat("there is no rescue with ", request.backend,
                      ": a crash of the new kernel drops what was preserved"),
         absl::StrCat("backend = dax, or ", off));
@@ -236,23 +224,23 @@ std::optional<Finding> CheckRescue(const UpdateRequest& request,
     if (access(absl::StrCat(deps.paths.root, path).c_str(), R_OK) == 0) {
       continue;
     }
-    return MakeFinding(
-        Finding::ERROR,
+    return findings.Error(
+        kFinding,
         absl::StrCat("there is no ", path,
                      ": the running kernel can't be the rescue kernel"),
         absl::StrCat("install its package again, or ", off));
   }
   if (!request.kernel_path.empty() &&
       ValueOf(checked.target.command_line, "crashkernel").empty()) {
-    return MakeFinding(
-        Finding::ERROR,
+    return findings.Error(
+        kFinding,
         "the target's command line has no crashkernel=, so there is no room "
         "for a rescue kernel",
         absl::StrCat("--append crashkernel=", RoomNeeded(host),
                      " (at least; more with many VMs), or ", off));
   }
-  return MakeFinding(
-      Finding::OK,
+  return findings.Ok(
+      kFinding,
       absl::StrCat(
           "should the new kernel crash",
           request.rescue_watchdog_s > 0
@@ -261,8 +249,7 @@ std::optional<Finding> CheckRescue(const UpdateRequest& request,
           " once ", kRescueUnit, " has run and before VMs do, ",
           host.kernel_release,
           " takes over in what crashkernel= has set aside (", RoomNeeded(host),
-          " at least)"),
-      "");
+          " at least)"));
 }
 
 absl::Status NoteRescueKernel(const UpdateRequest& request,

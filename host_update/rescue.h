@@ -13,7 +13,6 @@
 #ifndef HOST_UPDATE_RESCUE_H_
 #define HOST_UPDATE_RESCUE_H_
 
-#include <optional>
 #include <string>
 
 #include "absl/status/status.h"
@@ -22,6 +21,7 @@
 #include "host_update/clock.h"
 #include "host_update/dependencies.h"
 #include "host_update/host_facts.h"
+#include "host_update/preflight_findings.h"
 #include "host_update/report/report.pb.h"
 #include "host_update/spans.h"
 
@@ -34,9 +34,8 @@ inline constexpr absl::string_view kRescueWord = "host_update.rescue";
 
 // The finding "RESCUE": what is covered, or why nothing is. None if no rescue
 // is asked for, and the host is not in a rescue kernel.
-std::optional<Finding> CheckRescue(const UpdateRequest& request,
-                                   const CheckedHost& checked,
-                                   const Dependencies& deps);
+void CheckRescue(const UpdateRequest& request, const CheckedHost& checked,
+                 const Dependencies& deps, Findings& findings);
 
 // In the old kernel, before the jump. Without a rescue in `request` it removes
 // what an earlier update may have noted.

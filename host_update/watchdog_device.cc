@@ -13,6 +13,7 @@
 #include "absl/strings/str_cat.h"
 #include "base/file.h"
 #include "base/status_macros.h"
+#include "host_update/driver_modules.h"
 
 namespace live_update {
 namespace {
@@ -28,24 +29,6 @@ absl::StatusOr<std::string> ReadAttribute(const std::string& path) {
   LU_ASSIGN_OR_RETURN(const std::string text,
                       ReadFile(path, kMaxAttributeBytes));
   return std::string(absl::StripAsciiWhitespace(text));
-}
-
-// Of all that lies between the watchdog and the top of /sys/devices.
-std::vector<std::string> ModulesOf(const std::string& root,
-                                   const std::filesystem::path& watchdog) {
-  std::vector<std::string> modules;
-  std::error_code error;
-  const auto top = std::filesystem::canonical(root + "/sys/devices", error);
-  if (error) return modules;
-  const auto device = std::filesystem::canonical(watchdog, error);
-  if (error) return modules;
-  for (auto at = device; at != top && at != at.parent_path();
-       at = at.parent_path()) {
-    std::error_code none;
-    const auto module = std::filesystem::canonical(at / "driver/module", none);
-    if (!none) modules.insert(modules.begin(), module.filename().string());
-  }
-  return modules;
 }
 
 // Its "magic close": what is written last says that this end is meant.
@@ -99,7 +82,7 @@ absl::StatusOr<WatchdogFacts> LinuxWatchdogDevice::Look(
   facts.stoppable = *no_way_out == "0";
   const auto stop_on_reboot = ReadAttribute(root_ + kStopOnReboot);
   facts.stays_on = stop_on_reboot.ok() && *stop_on_reboot == "0";
-  facts.modules = ModulesOf(root_, folder);
+  facts.modules = DriverModules(root_, folder);
   std::error_code error;
   if (facts.modules.empty() && !absl::StrContains(facts.identity, '/') &&
       std::filesystem::exists(root_ + "/sys/module/" + facts.identity, error)) {
