@@ -55,7 +55,7 @@ class EarlyRootTest : public ::testing::Test {
         std::filesystem::path(root_ + path).parent_path());
     std::ofstream(root_ + path, std::ios::binary) << text;
   }
-  void Mounts(const std::string& text) { Write("/proc/self/mountinfo", text); }
+  void Mounts(const std::string& text) { Write("/proc/1/mountinfo", text); }
   void Link(const std::string& path, const std::string& target) {
     std::filesystem::create_directories(root_ + target);
     std::filesystem::create_directories(

@@ -35,7 +35,7 @@ class HostFactsTest : public ::testing::Test {
     Write("/proc/self/status",
           "Name:\tx\nUid:\t1000\t0\t0\t0\nCapInh:\t0\n"
           "CapEff:\t000001ffffffffff\n");
-    Write("/proc/self/mountinfo",
+    Write("/proc/1/mountinfo",
           "20 1 254:1 / / rw - ext4 /dev/vda1 rw\n"
           "21 20 259:0 / /mnt/dax rw - ext4 /dev/pmem0 rw,dax=always\n");
     Write("/proc/iomem",
@@ -211,7 +211,7 @@ TEST_F(HostFactsTest, SaysThatTheDeviceIsNotPmem) {
 
 TEST_F(HostFactsTest, ReadsDaxOptions) {
   const auto dax_with = [this](const std::string& options) {
-    Write("/proc/self/mountinfo",
+    Write("/proc/1/mountinfo",
           "20 1 259:0 / / rw - xfs /dev/pmem0 " + options + "\n");
     const auto host = Collect();
     return host.ok() && host->preserved.ok() ? host->preserved->dax

@@ -153,7 +153,7 @@ absl::StatusOr<std::vector<Mount>> ParseMountinfo(absl::string_view text) {
 
 absl::StatusOr<std::vector<Mount>> ReadMounts(const std::string& root) {
   LU_ASSIGN_OR_RETURN(const std::string text,
-                      ReadFile(root + "/proc/self/mountinfo", kMaxMountinfo));
+                      ReadFile(root + "/proc/1/mountinfo", kMaxMountinfo));
   return ParseMountinfo(text);
 }
 

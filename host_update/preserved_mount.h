@@ -15,7 +15,7 @@
 
 namespace live_update {
 
-// One line of /proc/self/mountinfo.
+// One line of /proc/1/mountinfo.
 struct Mount {
   uint32_t major = 0;
   uint32_t minor = 0;
@@ -30,7 +30,8 @@ struct Mount {
 // kInvalidArgument: malformed, with the line.
 absl::StatusOr<std::vector<Mount>> ParseMountinfo(absl::string_view text);
 
-// Those of this process, below `root` ("" but in tests).
+// As the host's init sees them: a unit of ours may have /usr mounted apart, and
+// read-only. Below `root` ("" but in tests).
 absl::StatusOr<std::vector<Mount>> ReadMounts(const std::string& root);
 
 // The mount that `path`, absolute, lies in: of those that contain it the

@@ -14,6 +14,12 @@ def _said(lab):
     return lab.host.sh("dmesg | grep 'host-update: .*initramfs' || true")
 
 
+def test_asked_of_the_service(lab):
+    """Its workers are units, with a /usr that is mounted apart: the host's is meant."""
+    result = lab.service.ctl(f"check {lab.host.flavor.newer.arguments}")
+    assert "the first boot mounts /dev/vda by itself" in result.out, result
+
+
 def test_by_itself(lab):
     live_update(lab, None, "newer").check()
     assert BY_ITSELF in _said(lab)
