@@ -1,6 +1,5 @@
 #include "host_update/hardware_watchdog.h"
 
-
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "absl/time/time.h"
