@@ -69,7 +69,10 @@ def check_sanitizers_silent(host):
 
 
 def available_kib(host):
-    return int(host.sh("awk '/^MemAvailable/ { print $2 }' /proc/meminfo"))
+    """MemAvailable, and what is free but lies in the processors' own lists, which it does not count: after ten updates with `luo`
+    90 MiB in place of 30, and nothing is amiss."""
+    return int(host.sh("awk '/^MemAvailable/ { print $2 }' /proc/meminfo")) + \
+        int(host.sh("awk '$1 == \"count:\" { pages += $2 } END { print 4 * pages }' /proc/zoneinfo"))
 
 
 def luo_descriptors(host):

@@ -28,7 +28,7 @@ def drift(blackouts):
 
 
 def test_many_updates(lab, echo, logs):
-    """MemAvailable after each update in the same kernel is the same, and no Live Update Orchestrator session is open."""
+    """The memory available after each update in the same kernel is the same, and no Live Update Orchestrator session is open."""
     available, blackouts = {}, []
     with open(logs / "updates.tsv", "w") as table:
         for number in range(UPDATES):
@@ -36,7 +36,7 @@ def test_many_updates(lab, echo, logs):
             run = live_update(lab, echo, target)
             run.check()
             assert observe.luo_descriptors(lab.host) == []
-            lab.host.sh("echo 3 > /proc/sys/vm/drop_caches")
+            lab.host.sh("sync; echo 3 > /proc/sys/vm/drop_caches")
             available.setdefault(target, []).append(observe.available_kib(lab.host))
             blackouts.append(run.report["host_blackout_s"])
             row = (number + 1, target, f"{blackouts[-1]:.2f}", available[target][-1])

@@ -34,6 +34,8 @@ def test_ordinary_boot_followed(lab):
     assert host.run("test -e /run/host-update/capabilities-kept").code != 0
     asked = int(host.sh("virsh domcapabilities > /dev/null; stat -c %Y /var/cache/libvirt/qemu/capabilities/*.xml | sort -n | head -1"))
     assert asked > int(host.sh(f"date -d \"$(systemctl show --value -p ExecMainExitTimestamp {RESTORE_UNIT})\" +%s"))
+    # And logind, which it did not find then, not to shut the host down.
+    wait_until(lambda: "libvirt" in host.sh("systemd-inhibit --list --no-legend").lower(), 120, "libvirtd holds an inhibitor lock")
     # A libvirtd that starts again finds them.
     host.sh("systemctl restart libvirtd && virsh -q list")
     for guest in lab.guests:
