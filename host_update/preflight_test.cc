@@ -217,16 +217,16 @@ TEST_F(PreflightTest, GoesWithAnOkForEachThingLookedAt) {
     EXPECT_NE(finding.message(), "") << finding.code();
     codes.push_back(finding.code());
   }
-  EXPECT_THAT(codes,
-              ::testing::ElementsAre(
-                  "HOST_ROOT", "UPDATE_INTERRUPTED", "UNRESTORED_VMS",
-                  "LIBVIRT_VERSION", "QEMU_VERSION", "DAX_MOUNTED", "DAX_RANGE",
-                  "DAX_SPACE", "KEXEC_ALLOWED", "KERNEL_STAGED", "CLOCK_TSC",
-                  "WATCHDOG", "HOOKS", "TARGET_KERNEL", "TARGET_INITRD",
-                  "TARGET_CMDLINE", "TARGET_KVM", "TARGET_DAX", "HOST_MEMORY",
-                  "VM_STATE", "VM_QEMU_VERSION", "MACHINE_TYPE",
-                  "RAM_PRESERVABLE", "AUX_RAM_SHARE", "QEMU_BLOCKED",
-                  "UNSUPPORTED_DEVICE", "BLOCK_JOB", "BRIDGE_PRESENT"));
+  EXPECT_THAT(codes, ::testing::ElementsAre(
+                         "HOST_ROOT", "UPDATE_INTERRUPTED", "UNRESTORED_VMS",
+                         "LIBVIRT_VERSION", "QEMU_VERSION", "DAX_MOUNTED",
+                         "DAX_RANGE", "DAX_SPACE", "KEXEC_ALLOWED",
+                         "KERNEL_STAGED", "CLOCK_TSC", "WATCHDOG", "HOOKS",
+                         "TARGET_KERNEL", "TARGET_INITRD", "TARGET_CMDLINE",
+                         "TARGET_KVM", "TARGET_DAX", "HOST_MEMORY", "VM_STATE",
+                         "VM_QEMU_VERSION", "MACHINE_TYPE", "VM_QEMU_INSTALLED",
+                         "RAM_PRESERVABLE", "AUX_RAM_SHARE", "QEMU_BLOCKED",
+                         "UNSUPPORTED_DEVICE", "BLOCK_JOB", "BRIDGE_PRESENT"));
 }
 
 TEST_F(PreflightTest, GoesWithoutVms) {
@@ -530,6 +530,12 @@ TEST_F(PreflightTest, RefusesAMachineWithoutVersion) {
   ExpectVmError("MACHINE_TYPE", "microvm");
 }
 
+TEST_F(PreflightTest, RefusesAMachineThatTheInstalledQemuLacks) {
+  vm().installed_qemu = absl::InvalidArgumentError(
+      "the machine 'pc-q35-10.0' is not supported by emulator");
+  ExpectVmError("VM_QEMU_INSTALLED", "pc-q35-10.0' is not supported");
+}
+
 TEST_F(PreflightTest, RefusesPrivateRam) {
   vm().ram[0].shared = false;
   vms_[0].places[0] = absl::FailedPreconditionError("none");
@@ -618,16 +624,16 @@ TEST_F(LuoPreflightTest, AsksForLuoAndNothingOfDax) {
     codes.push_back(finding.code());
   }
   EXPECT_THAT(
-      codes,
-      ::testing::ElementsAre(
-          "HOST_ROOT", "UPDATE_INTERRUPTED", "UNRESTORED_VMS",
-          "LIBVIRT_VERSION", "QEMU_VERSION", "LUO_DEVICE", "LUO_ENABLED",
-          "SHMEM_THP", "KEXEC_ALLOWED", "KERNEL_STAGED", "CLOCK_TSC",
-          "WATCHDOG", "HOOKS", "TARGET_KERNEL", "TARGET_INITRD",
-          "TARGET_CMDLINE", "TARGET_KVM", "TARGET_LUO", "TARGET_LUO_ABI",
-          "TARGET_LUO_CMDLINE", "HOST_MEMORY", "VM_STATE", "VM_QEMU_VERSION",
-          "MACHINE_TYPE", "RAM_PRESERVABLE", "AUX_RAM_SHARE", "QEMU_BLOCKED",
-          "UNSUPPORTED_DEVICE", "BLOCK_JOB", "BRIDGE_PRESENT"));
+      codes, ::testing::ElementsAre(
+                 "HOST_ROOT", "UPDATE_INTERRUPTED", "UNRESTORED_VMS",
+                 "LIBVIRT_VERSION", "QEMU_VERSION", "LUO_DEVICE", "LUO_ENABLED",
+                 "SHMEM_THP", "KEXEC_ALLOWED", "KERNEL_STAGED", "CLOCK_TSC",
+                 "WATCHDOG", "HOOKS", "TARGET_KERNEL", "TARGET_INITRD",
+                 "TARGET_CMDLINE", "TARGET_KVM", "TARGET_LUO", "TARGET_LUO_ABI",
+                 "TARGET_LUO_CMDLINE", "HOST_MEMORY", "VM_STATE",
+                 "VM_QEMU_VERSION", "MACHINE_TYPE", "VM_QEMU_INSTALLED",
+                 "RAM_PRESERVABLE", "AUX_RAM_SHARE", "QEMU_BLOCKED",
+                 "UNSUPPORTED_DEVICE", "BLOCK_JOB", "BRIDGE_PRESENT"));
 }
 
 TEST_F(LuoPreflightTest, RefusesWhileVmsWaitToBeRestored) {

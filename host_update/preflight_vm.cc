@@ -85,6 +85,21 @@ void CheckMachineType(const VmFacts& vm, Findings& findings) {
       EditRemedy(vm, "<type machine='pc-q35-10.0'>hvm</type>"));
 }
 
+void CheckInstalledQemu(const VmFacts& vm, Findings& findings) {
+  if (vm.installed_qemu.ok()) {
+    findings.Ok("VM_QEMU_INSTALLED",
+                absl::StrCat("the installed QEMU has ", vm.machine_type));
+    return;
+  }
+  findings.Error(
+      "VM_QEMU_INSTALLED",
+      absl::StrCat("could not be started again by the QEMU that is installed: ",
+                   vm.installed_qemu.message()),
+      absl::StrCat("install one that has ", vm.machine_type,
+                   "; or give the VM a machine that it has: virsh edit ",
+                   vm.info.ref.name, ", then stop and start it"));
+}
+
 // What is wrong with where a shared RAM block lies; empty if nothing is.
 std::string WrongPlaceForDax(const RamPlace& place,
                              const PreservedMount& mount) {
@@ -293,6 +308,7 @@ void EvaluateVm(const ExaminedVm& vm, const PreflightInput& input,
   }
   CheckVersion(*vm.facts, input.versions, findings);
   CheckMachineType(*vm.facts, findings);
+  CheckInstalledQemu(*vm.facts, findings);
   CheckRam(vm, input, findings);
   if (input.backend == Backend::kLuo) CheckHugePages(*vm.facts, findings);
   CheckAuxRam(*vm.facts, findings);

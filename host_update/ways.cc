@@ -13,7 +13,8 @@ namespace live_update {
 namespace {
 
 // Codes of what stands against carrying a VM in place, and against nothing
-// else. (A block job and a missing bridge are in the way of a start, too.)
+// else. (A block job, a missing bridge and a QEMU that lacks the machine are in
+// the way of a start, too.)
 constexpr absl::string_view kInPlaceOnly[] = {
     "VM_QEMU_VERSION",     "MACHINE_TYPE",  "RAM_NOT_SHARED",
     "RAM_NOT_PRESERVABLE", "AUX_RAM_SHARE", "QEMU_BLOCKED",

@@ -219,7 +219,11 @@ absl::StatusOr<DomainFacts> ReadDomainXml(absl::string_view xml) {
   DomainFacts facts;
   facts.name = Text(Child(domain, "name"));
   facts.uuid = Text(Child(domain, "uuid"));
-  facts.machine_type = Attribute(Child(Child(domain, "os"), "type"), "machine");
+  const xmlNode* const machine = Child(Child(domain, "os"), "type");
+  facts.machine_type = Attribute(machine, "machine");
+  facts.arch = Attribute(machine, "arch");
+  facts.type = Attribute(domain, "type");
+  facts.emulator = Text(Child(Child(domain, "devices"), "emulator"));
   facts.memory_source = Attribute(Child(backing, "source"), "type");
   facts.shared_memory = SharesAllMemory(domain);
   facts.memory_bytes = MemoryBytes(domain);

@@ -28,6 +28,9 @@ struct DomainFacts {
   std::string name;
   std::string uuid;
   std::string machine_type;  // "pc-q35-10.0"
+  std::string type;          // "kvm"
+  std::string arch;          // "x86_64"
+  std::string emulator;      // "/usr/bin/qemu-system-x86_64"
   std::string
       memory_source;  // "memfd", "file", "anonymous"; empty: none given.
   // All RAM by <memoryBacking><access> or by the NUMA cells' memAccess.

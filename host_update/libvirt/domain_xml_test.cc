@@ -46,6 +46,9 @@ TEST(ReadDomainXmlTest, ReadsAVmThatCanBeCarried) {
   EXPECT_EQ(facts.name, "web-1");
   EXPECT_EQ(facts.uuid, "3f1c8a52-7f0e-4c55-9c6b-2f0d5a9be001");
   EXPECT_EQ(facts.machine_type, "pc-q35-10.0");
+  EXPECT_EQ(facts.type, "qemu");
+  EXPECT_EQ(facts.arch, "x86_64");
+  EXPECT_EQ(facts.emulator, "/usr/bin/qemu-system-x86_64");
   EXPECT_EQ(facts.memory_source, "file");
   EXPECT_EQ(facts.memory_bytes, uint64_t{64} << 20);
   EXPECT_THAT(facts.ram_blocks, ElementsAre("pc.ram"));

@@ -13,6 +13,7 @@
 
 #include "host_update/hypervisor.h"
 #include "host_update/libvirt/connection.h"
+#include "host_update/libvirt/domain_xml.h"
 #include "host_update/libvirt/libvirt_hypervisor.h"
 #include "host_update/libvirt/vm_directory.h"
 
@@ -73,6 +74,7 @@ class LibvirtHypervisor : public Hypervisor {
   absl::Status CheckAgent(const VmRef& vm, absl::Time deadline);
 
   // What only QEMU knows, of a VM that is not off.
+  absl::Status AskInstalledQemu(const DomainFacts& domain, absl::Time deadline);
   absl::Status ExamineQemu(const VmRef& vm, VmFacts& facts,
                            absl::Time deadline);
 

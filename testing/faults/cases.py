@@ -11,7 +11,7 @@ import dataclasses
 import time
 import typing
 
-from hostlab import outcome, rescue, service
+from hostlab import older_qemu, outcome, rescue, service
 from hostlab.deadline import wait_until
 from hostlab.host import BOOT_S
 from hostlab.qmp import Qmp
@@ -132,6 +132,17 @@ def too_old_kernel(lab, watch):
     return said
 
 
+def qemu_lacks_machines(lab, watch):
+    """The QEMU package was replaced under the VMs: the one that is there can't start them again."""
+    older_qemu.put(lab.host)
+    try:
+        said = update(lab)
+    finally:
+        older_qemu.take_back(lab.host)
+    assert "VM_QEMU_INSTALLED" in said and "is not supported by emulator" in said, said
+    return said
+
+
 def qemu_dies(lab, watch):
     return update(lab, fault="save@vm1:kill-qemu")
 
@@ -160,6 +171,7 @@ BEFORE = [
     Case("not a kernel", lambda lab, watch: update(lab, kernel="/etc/fstab"), OLD),
     Case("another memmap", lambda lab, watch: update(lab, options="--append memmap=1G!5G"), OLD, flavors=("dax",)),
     Case("a second update", second_update, OLD),
+    Case("the installed QEMU lacks their machines", qemu_lacks_machines, OLD),
     Case("QEMU dies in the save", qemu_dies, GONE),
     # The last ones: it stays so.
     Case("an unsigned kernel under lockdown", unsigned_kernel, OLD, flavors=("dax",)),
@@ -299,6 +311,16 @@ def reset_and_memory_lost(lab, watch):
     return told(restore(lab))
 
 
+def qemu_lacks_machines_then(lab, watch):
+    """It is replaced between the check and the restore."""
+    lab.service.update(lab.host.flavor.newer, append=service.NO_RESTORE, wait_for_restore=False)
+    lab.host.wait_for_boot()
+    older_qemu.put(lab.host)
+    said = told(restore(lab))
+    assert "is not supported by emulator" in said, said
+    return said
+
+
 def clock_jumps(lab, watch):
     """The wall clock is a day ahead when the restorer begins."""
     lab.service.update(lab.host.flavor.newer, append=service.NO_RESTORE, wait_for_restore=False)
@@ -351,6 +373,8 @@ JUMPS = [
     Case("panic after VMs ran on", lambda lab, watch: panic_in_the_restorer(lab, "resume"), GONE, flavors=("dax",)),
     Case("reset that loses memory", reset_and_memory_lost, GONE, flavors=("dax",)),
     Case("the clock jumps", clock_jumps, NEW),
+    Case("the new kernel's QEMU lacks their machines", qemu_lacks_machines_then, (outcome.RECOVERABLE,),
+         mend=lambda lab: older_qemu.take_back(lab.host)),
     Case("the restorer hangs", restorer_hangs, NEW, flavors=("dax",)),
     Case("libvirtd comes late", libvirtd_comes_late, NEW),
     *(Case(f"libvirtd comes back in {phase}", lambda lab, watch, phase=phase: libvirtd_comes_back(lab, phase), NEW + OLD)

@@ -1,0 +1,33 @@
+"""A QEMU that does not know the guests' machines, put in place of the host's: Debian 12's own, the one that emulates the host."""
+
+import pathlib
+import shutil
+import subprocess
+
+from hostlab.emulator import PAYLOAD
+
+FOLDER = "older-qemu"
+PROGRAM = "/usr/bin/qemu-system-x86_64"
+
+
+def add_to_payload(payload):
+    """With its libraries, for the host has those of its own QEMU only."""
+    folder = pathlib.Path(payload) / FOLDER
+    folder.mkdir()
+    shutil.copy(PROGRAM, folder / "qemu")
+    for line in subprocess.run(["ldd", PROGRAM], check=True, stdout=subprocess.PIPE, text=True).stdout.splitlines():
+        path = next((word for word in line.split() if word.startswith("/")), None)
+        if path:
+            shutil.copy(path, folder)
+    wrapper = folder / pathlib.Path(PROGRAM).name
+    here = f"{PAYLOAD}/{FOLDER}"
+    wrapper.write_text(f'#!/bin/sh\nLD_LIBRARY_PATH={here} exec {here}/qemu "$@"\n')
+    wrapper.chmod(0o755)
+
+
+def put(host):
+    host.sh(f"mount --bind {PAYLOAD}/{FOLDER}/qemu-system-x86_64 {PROGRAM}")
+
+
+def take_back(host):
+    host.sh(f"umount {PROGRAM}")
