@@ -27,12 +27,16 @@ std::vector<ExaminedVm> ExamineAll(const std::vector<VmInfo>& vms,
                                    const Dependencies& deps) {
   std::vector<ExaminedVm> examined(vms.size());
   ForEachInParallel(vms.size(), deps.parallelism, [&](size_t i) {
-    examined[i] =
-        vms[i].state == VmState::kOff
-            ? MakeExaminedVm(vms[i], absl::NotFoundError("it is off"))
-            : MakeExaminedVm(vms[i],
-                             deps.hypervisor->Examine(
-                                 vms[i].ref, absl::Now() + deps.limits.call));
+    if (vms[i].state == VmState::kOff) {
+      examined[i] = MakeExaminedVm(vms[i], absl::NotFoundError("it is off"));
+      return;
+    }
+    examined[i] = MakeExaminedVm(
+        vms[i],
+        deps.hypervisor->Examine(vms[i].ref, absl::Now() + deps.limits.call));
+    if (!examined[i].facts.ok()) return;
+    examined[i].installed_qemu = deps.hypervisor->CheckInstalledQemu(
+        vms[i].ref, absl::Now() + deps.limits.call);
   });
   return examined;
 }

@@ -73,9 +73,6 @@ struct VmFacts {
   VmInfo info;
   std::string qemu_version;  // "10.0.2"
   std::string machine_type;  // "pc-q35-10.0"
-  // Whether the QEMU that is installed now, which may be another one than it
-  // runs in, offers that machine. In the hypervisor's own words if not.
-  absl::Status installed_qemu;
   bool aux_ram_share = false;
   std::vector<GuestRam> ram;
   // QEMU's own words on why it can't be carried by cpr-transfer. Empty: it can.
@@ -167,6 +164,11 @@ class Hypervisor {
   virtual absl::StatusOr<std::vector<VmInfo>> List(absl::Time deadline) = 0;
 
   virtual absl::StatusOr<VmFacts> Examine(const VmRef& vm,
+                                          absl::Time deadline) = 0;
+
+  // Whether the QEMU that is installed now, which may be another one than `vm`
+  // runs in, offers the VM's machine. In the hypervisor's own words if not.
+  virtual absl::Status CheckInstalledQemu(const VmRef& vm,
                                           absl::Time deadline) = 0;
 
   virtual absl::StatusOr<VmDescription> Describe(const VmRef& vm,

@@ -460,6 +460,15 @@ INSTANTIATE_TEST_SUITE_P(AtEachPhase, KilledTest,
                            return std::string(PhaseName(param_info.param));
                          });
 
+TEST(LiveUpdateTest, AQemuThatCouldNotStartTheVmAgainStopsTheUpdate) {
+  FakeHost host;
+  host.hypervisor().AddVm("vm1", VmState::kRunning, kMemory);
+  host.hypervisor().FailNext("CheckInstalledQemu", "vm1", kInjected);
+  EXPECT_THAT(LiveUpdate(host.Request(), host.deps()).status, Not(IsOk()));
+  EXPECT_EQ(host.hypervisor().vm("vm1").info.state, VmState::kRunning);
+  EXPECT_FALSE(host.kexec().staged().has_value());
+}
+
 TEST(LiveUpdateTest, ANewcomerStopsTheUpdate) {
   FakeHost host;
   host.hypervisor().AddVm("vm1", VmState::kRunning, kMemory);

@@ -39,6 +39,8 @@ struct ExaminedVm {
   absl::StatusOr<VmFacts> facts = absl::UnknownError("not examined");
   // One for each of facts->ram, in order; an error for private memory.
   std::vector<absl::StatusOr<RamPlace>> places;
+  // As Hypervisor::CheckInstalledQemu has it.
+  absl::Status installed_qemu;
 };
 
 // Puts one together; looks up where the RAM lies.

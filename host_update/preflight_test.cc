@@ -531,7 +531,7 @@ TEST_F(PreflightTest, RefusesAMachineWithoutVersion) {
 }
 
 TEST_F(PreflightTest, RefusesAMachineThatTheInstalledQemuLacks) {
-  vm().installed_qemu = absl::InvalidArgumentError(
+  vms_[0].installed_qemu = absl::InvalidArgumentError(
       "the machine 'pc-q35-10.0' is not supported by emulator");
   ExpectVmError("VM_QEMU_INSTALLED", "pc-q35-10.0' is not supported");
 }
@@ -827,7 +827,7 @@ TEST(CheckOverrideTest, NamesWhatCannotBeOverridden) {
   for (const char* code :
        {"TARGET_CMDLINE", "TARGET_LUO_ABI", "TARGET_LUO", "TARGET_LUO_CMDLINE",
         "RAM_NOT_SHARED", "RAM_NOT_PRESERVABLE", "TARGET_KERNEL",
-        "TARGET_CRASH_ONLY", "block_job", ""}) {
+        "TARGET_CRASH_ONLY", "VM_QEMU_INSTALLED", "block_job", ""}) {
     EXPECT_THAT(CheckOverride(code),
                 testing::StatusIs(
                     absl::StatusCode::kInvalidArgument,

@@ -85,16 +85,17 @@ void CheckMachineType(const VmFacts& vm, Findings& findings) {
       EditRemedy(vm, "<type machine='pc-q35-10.0'>hvm</type>"));
 }
 
-void CheckInstalledQemu(const VmFacts& vm, Findings& findings) {
-  if (vm.installed_qemu.ok()) {
+void CheckInstalledQemu(const VmFacts& vm, const absl::Status& installed,
+                        Findings& findings) {
+  if (installed.ok()) {
     findings.Ok("VM_QEMU_INSTALLED",
                 absl::StrCat("the installed QEMU has ", vm.machine_type));
     return;
   }
   findings.Error(
       "VM_QEMU_INSTALLED",
-      absl::StrCat("could not be started again by the QEMU that is installed: ",
-                   vm.installed_qemu.message()),
+      absl::StrCat("the QEMU that is installed could not start it again: ",
+                   installed.message()),
       absl::StrCat("install one that has ", vm.machine_type,
                    "; or give the VM a machine that it has: virsh edit ",
                    vm.info.ref.name, ", then stop and start it"));
@@ -308,7 +309,7 @@ void EvaluateVm(const ExaminedVm& vm, const PreflightInput& input,
   }
   CheckVersion(*vm.facts, input.versions, findings);
   CheckMachineType(*vm.facts, findings);
-  CheckInstalledQemu(*vm.facts, findings);
+  CheckInstalledQemu(*vm.facts, vm.installed_qemu, findings);
   CheckRam(vm, input, findings);
   if (input.backend == Backend::kLuo) CheckHugePages(*vm.facts, findings);
   CheckAuxRam(*vm.facts, findings);

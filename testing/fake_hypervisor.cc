@@ -153,6 +153,11 @@ absl::StatusOr<VmFacts> FakeHypervisor::Examine(const VmRef& ref, absl::Time) {
   return facts;
 }
 
+absl::Status FakeHypervisor::CheckInstalledQemu(const VmRef& ref, absl::Time) {
+  std::lock_guard lock(mutex_);
+  return Enter("CheckInstalledQemu", ref).status();
+}
+
 absl::StatusOr<VmDescription> FakeHypervisor::Describe(const VmRef& ref,
                                                        absl::Time) {
   std::lock_guard lock(mutex_);

@@ -93,6 +93,8 @@ class FakeHypervisor final : public Hypervisor {
   absl::StatusOr<std::vector<VmInfo>> List(absl::Time deadline) override;
   absl::StatusOr<VmFacts> Examine(const VmRef& vm,
                                   absl::Time deadline) override;
+  absl::Status CheckInstalledQemu(const VmRef& vm,
+                                  absl::Time deadline) override;
   absl::StatusOr<VmDescription> Describe(const VmRef& vm,
                                          absl::Time deadline) override;
   absl::Status Pause(const VmRef& vm, absl::Time deadline) override;

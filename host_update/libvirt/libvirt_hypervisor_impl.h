@@ -13,7 +13,6 @@
 
 #include "host_update/hypervisor.h"
 #include "host_update/libvirt/connection.h"
-#include "host_update/libvirt/domain_xml.h"
 #include "host_update/libvirt/libvirt_hypervisor.h"
 #include "host_update/libvirt/vm_directory.h"
 
@@ -31,6 +30,8 @@ class LibvirtHypervisor : public Hypervisor {
   absl::StatusOr<HypervisorVersions> Versions(absl::Time deadline) override;
   absl::StatusOr<std::vector<VmInfo>> List(absl::Time deadline) override;
   absl::StatusOr<VmFacts> Examine(const VmRef& vm,
+                                  absl::Time deadline) override;
+  absl::Status CheckInstalledQemu(const VmRef& vm,
                                   absl::Time deadline) override;
   absl::StatusOr<VmDescription> Describe(const VmRef& vm,
                                          absl::Time deadline) override;
@@ -74,7 +75,6 @@ class LibvirtHypervisor : public Hypervisor {
   absl::Status CheckAgent(const VmRef& vm, absl::Time deadline);
 
   // What only QEMU knows, of a VM that is not off.
-  absl::Status AskInstalledQemu(const DomainFacts& domain, absl::Time deadline);
   absl::Status ExamineQemu(const VmRef& vm, VmFacts& facts,
                            absl::Time deadline);
 

@@ -98,9 +98,6 @@ absl::StatusOr<VmFacts> LibvirtHypervisor::Examine(const VmRef& vm,
       const std::string xml,
       GetXml(vm, VIR_DOMAIN_XML_SECURE | VIR_DOMAIN_XML_MIGRATABLE, deadline));
   LU_ASSIGN_OR_RETURN(DomainFacts domain, ReadDomainXml(xml));
-  if (facts.info.state != VmState::kOff) {
-    facts.installed_qemu = AskInstalledQemu(domain, deadline);
-  }
   facts.machine_type = std::move(domain.machine_type);
   facts.aux_ram_share = domain.aux_ram_share;
   facts.unsupported = std::move(domain.unsupported);
@@ -114,20 +111,24 @@ absl::StatusOr<VmFacts> LibvirtHypervisor::Examine(const VmRef& vm,
 }
 
 // libvirt asks the binary itself if it is not the one that it knows.
-absl::Status LibvirtHypervisor::AskInstalledQemu(const DomainFacts& domain,
-                                                 absl::Time deadline) {
+absl::Status LibvirtHypervisor::CheckInstalledQemu(const VmRef& vm,
+                                                   absl::Time deadline) {
+  LU_ASSIGN_OR_RETURN(const std::string xml, GetXml(vm, 0, deadline));
+  LU_ASSIGN_OR_RETURN(DomainFacts domain, ReadDomainXml(xml));
   LU_ASSIGN_OR_RETURN(ConnectHandle connection, connection_.Get(deadline));
   return CallBefore<absl::Status>(
       deadline, "libvirt to ask the installed QEMU",
-      [connection, emulator = domain.emulator, arch = domain.arch,
-       machine = domain.machine_type, type = domain.type] {
+      [connection, domain = std::move(domain)] {
         const auto given = [](const std::string& text) {
           return text.empty() ? nullptr : text.c_str();
         };
         char* const text = virConnectGetDomainCapabilities(
-            connection.get(), given(emulator), given(arch), given(machine),
-            given(type), 0);
-        if (text == nullptr) return LastLibvirtError("what it can do");
+            connection.get(), given(domain.emulator), given(domain.arch),
+            given(domain.machine_type), given(domain.type), 0);
+        if (text == nullptr) {
+          return LastLibvirtError(
+              absl::StrCat("ask for ", domain.machine_type));
+        }
         free(text);
         return absl::OkStatus();
       });

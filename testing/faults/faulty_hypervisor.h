@@ -28,6 +28,11 @@ class FaultyHypervisor final : public Hypervisor {
     LU_RETURN_IF_ERROR(injector_.LibvirtAnswers());
     return real_->Examine(vm, deadline);
   }
+  absl::Status CheckInstalledQemu(const VmRef& vm,
+                                  absl::Time deadline) override {
+    LU_RETURN_IF_ERROR(injector_.LibvirtAnswers());
+    return real_->CheckInstalledQemu(vm, deadline);
+  }
   absl::StatusOr<VmDescription> Describe(const VmRef& vm,
                                          absl::Time deadline) override {
     LU_RETURN_IF_ERROR(injector_.LibvirtAnswers());

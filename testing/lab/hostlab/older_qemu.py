@@ -8,10 +8,11 @@ from hostlab.emulator import PAYLOAD
 
 FOLDER = "older-qemu"
 PROGRAM = "/usr/bin/qemu-system-x86_64"
+MODULES = "/usr/lib/x86_64-linux-gnu/qemu"
 
 
 def add_to_payload(payload):
-    """With its libraries, for the host has those of its own QEMU only."""
+    """With its libraries and modules, for the host has those of its own QEMU only."""
     folder = pathlib.Path(payload) / FOLDER
     folder.mkdir()
     shutil.copy(PROGRAM, folder / "qemu")
@@ -19,9 +20,10 @@ def add_to_payload(payload):
         path = next((word for word in line.split() if word.startswith("/")), None)
         if path:
             shutil.copy(path, folder)
+    shutil.copytree(MODULES, folder / "modules")
     wrapper = folder / pathlib.Path(PROGRAM).name
     here = f"{PAYLOAD}/{FOLDER}"
-    wrapper.write_text(f'#!/bin/sh\nLD_LIBRARY_PATH={here} exec {here}/qemu "$@"\n')
+    wrapper.write_text(f'#!/bin/sh\nLD_LIBRARY_PATH={here} QEMU_MODULE_DIR={here}/modules exec {here}/qemu "$@"\n')
     wrapper.chmod(0o755)
 
 
