@@ -5,6 +5,7 @@
 
 #include <filesystem>
 #include <fstream>
+#include <map>
 #include <memory>
 #include <string>
 
@@ -38,6 +39,7 @@ using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 using ::testing::Not;
+using ::testing::Pair;
 using ::testing::SizeIs;
 
 constexpr char kMemory[] = "what the guest had in its memory";
@@ -460,13 +462,22 @@ INSTANTIATE_TEST_SUITE_P(AtEachPhase, KilledTest,
                            return std::string(PhaseName(param_info.param));
                          });
 
-TEST(LiveUpdateTest, AQemuThatCouldNotStartTheVmAgainStopsTheUpdate) {
+TEST(LiveUpdateTest, TheInstalledQemuIsAskedForEachVm) {
   FakeHost host;
   host.hypervisor().AddVm("vm1", VmState::kRunning, kMemory);
-  host.hypervisor().FailNext("CheckInstalledQemu", "vm1", kInjected);
-  EXPECT_THAT(LiveUpdate(host.Request(), host.deps()).status, Not(IsOk()));
-  EXPECT_EQ(host.hypervisor().vm("vm1").info.state, VmState::kRunning);
-  EXPECT_FALSE(host.kexec().staged().has_value());
+  host.hypervisor().AddVm("vm2", VmState::kRunning, kMemory);
+  host.hypervisor().AddVm("off", VmState::kOff, kMemory);
+  host.hypervisor().FailNext("CheckInstalledQemu", "vm2", kInjected);
+  std::map<std::string, absl::Status> asked;
+  host.deps().evaluate = [&asked](const PreflightInput& input) {
+    for (const ExaminedVm& vm : input.vms) {
+      asked[vm.info.ref.name] = vm.installed_qemu;
+    }
+    return CheckReport();
+  };
+  ASSERT_THAT(CheckHost(host.Request(), host.deps()).status(), IsOk());
+  EXPECT_THAT(asked, ElementsAre(Pair("off", IsOk()), Pair("vm1", IsOk()),
+                                 Pair("vm2", kInjected)));
 }
 
 TEST(LiveUpdateTest, ANewcomerStopsTheUpdate) {

@@ -317,7 +317,7 @@ def qemu_lacks_machines_then(lab, watch):
     lab.host.wait_for_boot()
     older_qemu.put(lab.host)
     said = told(restore(lab))
-    assert "is not supported by emulator" in said, said
+    assert "does not support machine type" in said, said
     return said
 
 
