@@ -279,8 +279,7 @@ def panic_before_init(lab, watch):
 def panic_in_the_restorer(lab, point):
     """The new kernel panics while the restorer stands at `point`."""
     host = lab.host
-    lab.service.update(host.flavor.newer, append=service.NO_RESTORE, wait_for_restore=False)
-    host.wait_for_boot()
+    lab.service.jump(host.flavor.newer)
     old = host.boot_id()
     log = "/root/restore.log"
     host.agent.start(f"HOST_UPDATE_FAULT={point}:stall {service.FAULTY} restore > {log} 2>&1")
@@ -304,8 +303,7 @@ def reset_and_memory_lost(lab, watch):
     """The same on a host whose reset loses its memory: the file system in preserved memory is made anew before anybody looks."""
     host = lab.host
     old = host.boot_id()
-    lab.service.update(host.flavor.newer, append=service.NO_RESTORE, wait_for_restore=False)
-    host.wait_for_boot()
+    lab.service.jump(host.flavor.newer)
     assert host.boot_id() != old
     host.sh("umount /var/lib/host-update/ram && mkfs.ext4 -q -F -b 4096 /dev/pmem0 && mount -o dax /dev/pmem0 /var/lib/host-update/ram")
     return told(restore(lab))
@@ -313,8 +311,7 @@ def reset_and_memory_lost(lab, watch):
 
 def qemu_lacks_machines_then(lab, watch):
     """It is replaced between the check and the restore."""
-    lab.service.update(lab.host.flavor.newer, append=service.NO_RESTORE, wait_for_restore=False)
-    lab.host.wait_for_boot()
+    lab.service.jump(lab.host.flavor.newer)
     older_qemu.put(lab.host)
     said = told(restore(lab))
     assert "does not support machine type" in said, said
@@ -323,8 +320,7 @@ def qemu_lacks_machines_then(lab, watch):
 
 def clock_jumps(lab, watch):
     """The wall clock is a day ahead when the restorer begins."""
-    lab.service.update(lab.host.flavor.newer, append=service.NO_RESTORE, wait_for_restore=False)
-    lab.host.wait_for_boot()
+    lab.service.jump(lab.host.flavor.newer)
     lab.host.sh("date -s tomorrow")
     return told(restore(lab))
 
@@ -332,8 +328,7 @@ def clock_jumps(lab, watch):
 def libvirtd_comes_late(lab, watch):
     """It is down when the restorer begins, and comes up after a while."""
     host = lab.host
-    lab.service.update(host.flavor.newer, append=service.NO_RESTORE, wait_for_restore=False)
-    host.wait_for_boot()
+    lab.service.jump(host.flavor.newer)
     host.sh("systemctl stop libvirtd.socket libvirtd-ro.socket libvirtd-admin.socket libvirtd; systemctl mask --runtime libvirtd")
     pid = host.agent.start(f"exec {service.PROGRAM} restore 2>&1")
     time.sleep(15)

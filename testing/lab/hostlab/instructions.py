@@ -45,9 +45,7 @@ def measure(ways, kernel=None):
 def _add_program(root, program, name, libraries=""):
     """With the shared libraries that the loader says it needs, all in one folder where it will look. `libraries`: where else they are."""
     shutil.copy(program, root / name)
-    environment = {"LD_LIBRARY_PATH": str(libraries)} if libraries else {}
-    listed = subprocess.run(["ldd", program], check=True, capture_output=True, text=True, env=environment).stdout
-    for library in re.findall(r"(/\S+) \(0x", listed):
+    for library in product.shared_libraries(program, libraries):
         target = root / ("lib64" if "/ld-linux" in library else "lib/x86_64-linux-gnu")
         target.mkdir(parents=True, exist_ok=True)
         shutil.copy(library, target)

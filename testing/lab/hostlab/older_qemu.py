@@ -2,8 +2,8 @@
 
 import pathlib
 import shutil
-import subprocess
 
+from hostlab import product
 from hostlab.emulator import PAYLOAD
 
 FOLDER = "older-qemu"
@@ -16,10 +16,8 @@ def add_to_payload(payload):
     folder = pathlib.Path(payload) / FOLDER
     folder.mkdir()
     shutil.copy(PROGRAM, folder / "qemu")
-    for line in subprocess.run(["ldd", PROGRAM], check=True, stdout=subprocess.PIPE, text=True).stdout.splitlines():
-        path = next((word for word in line.split() if word.startswith("/")), None)
-        if path:
-            shutil.copy(path, folder)
+    for library in product.shared_libraries(PROGRAM):
+        shutil.copy(library, folder)
     shutil.copytree(MODULES, folder / "modules")
     wrapper = folder / pathlib.Path(PROGRAM).name
     here = f"{PAYLOAD}/{FOLDER}"

@@ -2,6 +2,7 @@
 
 import os
 import pathlib
+import re
 import shlex
 import shutil
 import subprocess
@@ -43,6 +44,13 @@ def make_payload(folder, asan=False):
     next(folder.glob("*.deb")).rename(folder / "host-update.deb")
     for path in build(FAULTY, *FLOOR):
         shutil.copy(path, folder)
+
+
+def shared_libraries(program, also_in=""):
+    """The files of those that the loader finds for it, itself among them. `also_in`: a folder where it is to look first."""
+    environment = {"LD_LIBRARY_PATH": str(also_in)} if also_in else {}
+    listed = subprocess.run(["ldd", program], check=True, capture_output=True, text=True, env=environment).stdout
+    return re.findall(r"(/\S+) \(0x", listed)
 
 
 def has_commit(commit):

@@ -110,6 +110,11 @@ class Service:
         self.wait_for_restore(timeout)
         return self.report()
 
+    def jump(self, kernel, **how):
+        """The same up to the boot of `kernel`, in which nothing is restored by itself."""
+        self.update(kernel, append=NO_RESTORE, wait_for_restore=False, **how)
+        self.host.wait_for_boot()
+
     def _leave_alone(self, since, check_still_at_it):
         """Asks the host nothing in the blackout, which that would make longer: from when it no longer answers until its restorer has
         said on the console how it went, a minute at most."""

@@ -14,8 +14,7 @@ from hostlab.service import Handover
 def jumped(lab):
     """The lab in the new kernel, nothing restored yet; and how things were before."""
     before = observe.Before(lab.host, lab.guests)
-    lab.service.update(lab.host.flavor.newer, append=service.NO_RESTORE, wait_for_restore=False)
-    lab.host.wait_for_boot()
+    lab.service.jump(lab.host.flavor.newer)
     assert lab.host.kernel() == lab.host.flavor.newer.release
     return before
 

@@ -24,8 +24,7 @@ def test_memory_lost(lab):
     asked, has given up."""
     host = lab.host
     before = observe.Before(host, lab.guests)
-    lab.service.update(host.flavor.newer, append=service.NO_RESTORE, wait_for_restore=False)
-    host.wait_for_boot()
+    lab.service.jump(host.flavor.newer)
 
     limited = host.run(f"systemd-run --quiet --wait --pipe -p KillMode=process -p MemoryMax={LIMIT} -p MemorySwapMax=0 "
                        f"{service.PROGRAM} restore", 300)
